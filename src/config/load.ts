@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// From a request (a file, flags, or the demo) to a Config, or to all that is wrong with it. Looks at the text only: what the
+// machine must have (files, ports, rights) is the matter of check.ts.
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { ConfigError } from '../errors.ts';
+import type { Config, ListenerConfig } from './config.ts';
+import * as defaults from './defaults.ts';
+import { type Complaint, type Fault, sortFaults } from './fault.ts';
+import { type ConfigRequest, type Flags, flagSource } from './flags.ts';
+import { complaintsOf } from './issues.ts';
+import { configSchema, configShape, type RawConfig, type RawListener, timeoutsShape } from './schema.ts';
+import { semanticComplaints } from './semantics.ts';
+import { faultOf, type Source } from './source.ts';
+import { readText } from './text.ts';
+import { type Address, addressText, parseDuration } from './values.ts';
+import { parseYaml } from './yaml.ts';
+
+export interface LoadedConfig extends Config {
+  /** Puts a complaint about the configuration to its place. Not part of the data: JSON leaves it out. */
+  readonly locate: (complaint: Complaint) => Fault;
+}
+
+/** Throws ConfigError with every fault that the text shows. */
+export function loadConfig(request: ConfigRequest): LoadedConfig {
+  if (request.file !== undefined) return loadFile(request.file);
+  const source = flagSource(request.demo ? { ...request.flags, ...demoFlags } : (request.flags ?? {}));
+  const config = build(source, [], undefined);
+  if (!request.demo) return config;
+  return {
+    ...config,
+    demo: true,
+    listeners: config.listeners.map((each) => ({ ...each, backend: '', certificates: [] })),
+  };
+}
+
+/** What of the demo is known before its certificate and backend are made: these two are only to satisfy the schema. */
+const demoFlags: Flags = {
+  name: 'demo',
+  listen: ['127.0.0.1:8443'],
+  backend: 'unix:/demo',
+  cert: ['/demo'],
+  key: ['/demo'],
+  'proxy-protocol': 'v2',
+};
+
+function loadFile(file: string): LoadedConfig {
+  const read = readText(file);
+  if ('fault' in read) throw new ConfigError([read.fault]);
+  const { source, faults } = parseYaml(read.text, file);
+  if (source === undefined) throw new ConfigError(faults);
+  return build(source, faults, resolve(file));
+}
+
+function build(source: Source, before: readonly Fault[], file: string | undefined): LoadedConfig {
+  const parsed = configSchema.safeParse(source.value);
+  const complaints = [
+    ...(parsed.success ? [] : complaintsOf(parsed.error.issues, source)),
+    ...semanticComplaints(source),
+  ];
+  const locate = (complaint: Complaint) => faultOf(source, complaint);
+  const faults = unique(sortFaults([...before, ...complaints.map(locate)]));
+  if (faults.length > 0 || !parsed.success) throw new ConfigError(faults);
+  return { ...resolveConfig(parsed.data, source, file), locate };
+}
+
+function unique(faults: readonly Fault[]): Fault[] {
+  const key = ({ line, column, path, message }: Fault) => JSON.stringify([line, column, path, message]);
+  return [...new Map(faults.map((fault) => [key(fault), fault])).values()];
+}
+
+function resolveConfig(raw: RawConfig, source: Source, file: string | undefined): Config {
+  const { log } = raw;
+  const logFile = log?.file ?? 'stdout';
+  const testRecords = Number(process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS ?? 0);
+  return {
+    ...(file === undefined ? {} : { file }),
+    demo: false,
+    ...(raw.user === undefined ? {} : { user: raw.user }),
+    ...(raw.group === undefined ? {} : { group: raw.group }),
+    maxConnections: raw.max_connections ?? defaults.connectionsFor(defaults.fileLimit()),
+    handshakeThreads: raw.threads?.handshake ?? availableParallelism(),
+    relayThreads: raw.threads?.relay ?? availableParallelism(),
+    logLevel: log?.level ?? 'info',
+    logFile: logFile === 'stdout' || logFile === 'stderr' ? logFile : resolve(source.directory, logFile),
+    drainMs: raw.timeouts?.drain ?? fixedMs(configShape.timeouts.unwrap().shape.drain),
+    tickets: raw.tls?.tickets ?? true,
+    listeners: raw.listeners.map((listener) => resolveListener(listener, raw, source.directory)),
+    keyUpdateRecords: Number.isSafeInteger(testRecords) && testRecords > 0 ? testRecords : 0,
+  };
+}
+
+function resolveListener(listener: RawListener, top: RawConfig, directory: string): ListenerConfig {
+  const tls = { ...top.tls, ...listener.tls };
+  const timeouts = { ...top.timeouts, ...listener.timeouts };
+  const listen = Array.isArray(listener.listen) ? listener.listen : [listener.listen];
+  const addresses = listen.map((address) => resolveAddress(address, directory));
+  return {
+    name: listener.name ?? addressText(listen[0] as Address),
+    addresses,
+    v6Only: listener.v6_only ?? false,
+    backend: resolveAddress(listener.backend, directory),
+    certificates: listener.certificates.map(({ cert, key }) => ({
+      cert: resolve(directory, cert),
+      key: resolve(directory, key),
+    })),
+    proxyProtocol: listener.proxy_protocol ?? 'none',
+    onTruncation: listener.on_truncation ?? 'fin',
+    minVersion: tls.min_version ?? '1.2',
+    maxVersion: tls.max_version ?? '1.3',
+    ciphers: tls.ciphers ?? [],
+    alpn: tls.alpn ?? [],
+    handshakeMs: timeouts.handshake ?? fixedMs(timeoutsShape.handshake),
+    connectMs: timeouts.connect ?? fixedMs(timeoutsShape.connect),
+    idleMs: timeouts.idle ?? fixedMs(timeoutsShape.idle),
+    halfClosedMs: timeouts.half_closed ?? fixedMs(timeoutsShape.half_closed),
+  };
+}
+
+/** Paths become absolute, and `*` the widest address that this kernel has. */
+function resolveAddress(address: Address, directory: string): string {
+  if (address.kind === 'unix' && !address.path.startsWith('@')) return `unix:${resolve(directory, address.path)}`;
+  if (address.kind === 'tcp' && address.host === '*')
+    return `${defaults.hasIpv6() ? '[::]' : '0.0.0.0'}:${address.port}`;
+  return addressText(address);
+}
+
+/** The default of a duration, which the schema has as text for the reference. */
+function fixedMs(key: { unwrap(): { meta(): Readonly<Record<string, unknown>> | undefined } }): number {
+  const parsed = parseDuration(String(key.unwrap().meta()?.default));
+  if ('message' in parsed) throw new Error(`the schema has a bad default: ${parsed.message}`);
+  return parsed.value;
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// Every key of the configuration: what it takes, what it means, what it is when left out. The loader checks with it, and
+// scripts/generate.ts makes docs/configuration.md and the JSON schema for editors from it.
+import { z } from 'zod';
+import type { TlsVersion } from './config.ts';
+import { suiteNames } from './suites.ts';
+import * as values from './values.ts';
+
+/** What the reference says of a key, beside its description. `kind` names a row of `kinds`. */
+export interface KeyNotes {
+  readonly description: string;
+  readonly kind?: keyof typeof kinds;
+  readonly default?: unknown;
+  /** For defaults that are no fixed value. */
+  readonly defaultText?: string;
+  readonly examples?: readonly unknown[];
+}
+
+/** Text with a meaning of its own: how the reference calls it, and what JSON schema can check of it. */
+export const kinds = {
+  duration: {
+    text: 'duration',
+    schema: { type: ['string', 'integer'], pattern: '^(0|([0-9]+(ms|s|m|h|d))+)$', maximum: 0, minimum: 0 },
+  },
+  timeout: { text: 'duration', schema: { type: 'string', pattern: '^([0-9]+(ms|s|m|h|d))+$' } },
+  listen: { text: 'address', schema: { type: 'string' } },
+  backend: { text: 'address', schema: { type: 'string' } },
+  path: { text: 'path', schema: { type: 'string', minLength: 1 } },
+  account: { text: 'name or number', schema: { type: ['string', 'integer'], minimum: 0 } },
+  suite: { text: 'suite', schema: { enum: suiteNames } },
+  protocol: { text: 'protocol', schema: { type: 'string', minLength: 1, maxLength: 255 } },
+  name: { text: 'name', schema: { type: ['string', 'integer'] } },
+  version: { text: '"1.2" or "1.3"', schema: { enum: ['1.2', '1.3'] } },
+} as const;
+
+/** Text, or a number that YAML took the text for. A hint follows the message in `params`. */
+function parsed<T>(parse: (text: string) => values.Parsed<T>, expected: string) {
+  return z.union([z.string(), z.number()], { error: expected }).transform((input, context): T => {
+    const result = parse(String(input));
+    if ('value' in result) return result.value;
+    context.issues.push({ code: 'custom', message: result.message, params: { hint: result.hint }, input });
+    return z.NEVER;
+  });
+}
+
+/** An optional key with its notes. */
+function key<S extends z.ZodType>(schema: S, notes: KeyNotes) {
+  return schema.meta({ ...notes }).optional();
+}
+
+const duration = parsed(values.parseDuration, 'a duration such as 10s');
+const timeout = parsed(values.parseFiniteDuration, 'a duration such as 10s');
+const path = parsed(values.parseFilePath, 'a path');
+const account = parsed(values.parseAccount, 'a name or a number');
+const version = z
+  .literal(['1.2', '1.3', 1.2, 1.3])
+  .transform((input): TlsVersion => (String(input) === '1.2' ? '1.2' : '1.3'));
+const threads = z.int().min(1).max(1024);
+
+export const listenAddress = parsed(values.parseListen, 'an address').meta({ kind: 'listen' });
+export const suite = parsed(values.parseSuite, 'a suite').meta({ kind: 'suite' });
+export const protocol = parsed(values.parseAlpn, 'a protocol name').meta({ kind: 'protocol' });
+
+export const tlsShape = {
+  min_version: key(version, {
+    description: 'Oldest TLS version that clients may use.',
+    kind: 'version',
+    default: '1.2',
+  }),
+  max_version: key(version, {
+    description: 'Newest TLS version that clients may use.',
+    kind: 'version',
+    default: '1.3',
+  }),
+  ciphers: key(z.array(suite), {
+    description:
+      'Cipher suites by IANA name; the first that the client also has is taken. Empty: the default list, which is all of them but the CCM ones.',
+    default: [],
+    examples: [['TLS_AES_128_GCM_SHA256', 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256']],
+  }),
+  alpn: key(z.array(protocol), {
+    description:
+      'Protocols offered by ALPN, in order of preference. A client that offers ALPN and has none of them is refused. Empty: ALPN is not used.',
+    default: [],
+    examples: [['h2', 'http/1.1']],
+  }),
+};
+
+export const timeoutsShape = {
+  handshake: key(timeout, {
+    description: 'From accepting the connection to the end of the TLS handshake.',
+    kind: 'timeout',
+    default: '10s',
+  }),
+  connect: key(timeout, { description: 'For connecting to the backend.', kind: 'timeout', default: '5s' }),
+  idle: key(duration, {
+    description: 'A session without a byte in either direction for so long is ended. 0 is never.',
+    kind: 'duration',
+    default: '1h',
+  }),
+  half_closed: key(duration, {
+    description: 'When one side has finished sending, how long the other may stay silent. 0 is for ever.',
+    kind: 'duration',
+    default: '60s',
+  }),
+};
+
+export const certificateShape = {
+  cert: path.meta({
+    kind: 'path',
+    description: 'PEM file with the certificate, followed by the intermediates that lead to the root.',
+    examples: ['/etc/letsencrypt/live/example.com/fullchain.pem'],
+  }),
+  key: path.meta({
+    kind: 'path',
+    description: 'PEM file with its private key, not encrypted. Nobody but its owner should be able to read it.',
+    examples: ['/etc/letsencrypt/live/example.com/privkey.pem'],
+  }),
+};
+
+export const listenerShape = {
+  name: key(parsed(values.parseName, 'a name'), {
+    description: 'What logs and metrics call it. Unique.',
+    kind: 'name',
+    defaultText: 'the (first) `listen` address',
+    examples: ['web'],
+  }),
+  listen: z.union([listenAddress, z.array(listenAddress).min(1)], { error: 'an address or a list of addresses' }).meta({
+    description:
+      'Where clients connect: `1.2.3.4:443`, `"[2001:db8::1]:443"`, `"*:443"` for all addresses of IPv4 and IPv6, `unix:/path`, or `systemd:NAME` for a socket passed by systemd. One, or a list.',
+    kind: 'listen',
+    examples: ['0.0.0.0:443', ['192.0.2.1:443', '[2001:db8::1]:443']],
+  }),
+  v6_only: key(z.boolean(), {
+    description: 'Whether `*` and `[::]` leave IPv4 out.',
+    default: false,
+  }),
+  backend: parsed(values.parseBackend, 'an address').meta({
+    description:
+      'Where the decrypted bytes go: `HOST:PORT`, `"[2001:db8::1]:8080"` or `unix:/path`. A host name is resolved again from time to time.',
+    kind: 'backend',
+    examples: ['127.0.0.1:8080'],
+  }),
+  certificates: z
+    .array(z.strictObject(certificateShape))
+    .min(1)
+    .meta({
+      description:
+        'Certificates with their keys. The one that fits the name the client asks for is used, otherwise the first. Paths are relative to the configuration file.',
+      examples: [[{ cert: 'fullchain.pem', key: 'privkey.pem' }]],
+    }),
+  proxy_protocol: key(z.enum(['none', 'v1', 'v2']), {
+    description:
+      'Tells the backend the address of the client by a header of the PROXY protocol before the first byte. The backend must expect it.',
+    default: 'none',
+  }),
+  on_truncation: key(z.enum(['fin', 'reset']), {
+    description:
+      'What the backend sees when a client closes the connection without the closing message of TLS: `fin` (end of data) or `reset` (an error, so that a cut upload never looks whole).',
+    default: 'fin',
+  }),
+  timeouts: key(z.strictObject(timeoutsShape), { description: 'Timeouts that differ from those at the top.' }),
+  tls: key(z.strictObject(tlsShape), { description: 'TLS settings that differ from those at the top.' }),
+};
+
+export const configShape = {
+  user: key(account, {
+    description: 'Who the process that talks to the network becomes. Only when started as root.',
+    kind: 'account',
+    defaultText: 'the user who starts ironsocket',
+    examples: ['nobody'],
+  }),
+  group: key(account, {
+    description: 'And in which group.',
+    kind: 'account',
+    defaultText: 'the groups of `user`',
+    examples: ['nogroup'],
+  }),
+  max_connections: key(z.int().min(1).max(10_000_000), {
+    description: 'Connections at a time, over all listeners; more are closed at once. Each needs two open files.',
+    defaultText: 'what the limit of open files allows: (limit - 512) / 2, at most 1000000',
+    examples: [9000],
+  }),
+  threads: key(
+    z.strictObject({
+      handshake: key(threads, { description: 'Threads for TLS handshakes.', defaultText: 'one per core' }),
+      relay: key(threads, { description: 'Threads that carry the bytes.', defaultText: 'one per core' }),
+    }),
+    { description: 'How many threads work.' },
+  ),
+  log: key(
+    z.strictObject({
+      level: key(z.enum(['fatal', 'error', 'warn', 'info', 'debug']), {
+        description: 'The least important lines that are written.',
+        default: 'info',
+      }),
+      file: key(path, {
+        description: '`stdout`, `stderr`, or a file, which is opened again at SIGUSR1.',
+        kind: 'path',
+        default: 'stdout',
+        examples: ['/var/log/ironsocket.log'],
+      }),
+    }),
+    { description: 'The log, in logfmt.' },
+  ),
+  timeouts: key(
+    z.strictObject({
+      ...timeoutsShape,
+      drain: key(duration, {
+        description: 'After SIGTERM, how long sessions may go on. 0 ends them at once.',
+        kind: 'duration',
+        default: '30s',
+      }),
+    }),
+    { description: 'Timeouts of all listeners: `500ms`, `10s`, `5m`, `1h`.' },
+  ),
+  tls: key(
+    z.strictObject({
+      ...tlsShape,
+      tickets: key(z.boolean(), { description: 'Whether clients may resume sessions by tickets.', default: true }),
+    }),
+    { description: 'TLS settings of all listeners.' },
+  ),
+  listeners: z.array(z.strictObject(listenerShape)).min(1).meta({
+    description: 'Where clients connect, and where their bytes go.',
+  }),
+};
+
+export const configSchema = z.strictObject(configShape).meta({ title: 'ironsocket configuration' });
+
+export type RawConfig = z.output<typeof configSchema>;
+export type RawListener = z.output<z.ZodObject<typeof listenerShape>>;
+
+/** What is left of an object when every value that can't be read is taken out: semantic checks work on it, whatever else is wrong. */
+export function readable<S extends z.ZodRawShape>(shape: S, input: unknown): Partial<z.output<z.ZodObject<S>>> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) return {};
+  const result: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(shape)) {
+    const value = z.safeParse(schema, (input as Record<string, unknown>)[name]);
+    if (value.success && value.data !== undefined) result[name] = value.data;
+  }
+  return result as Partial<z.output<z.ZodObject<S>>>;
+}

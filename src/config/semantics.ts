@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+// Faults that no single value shows: listeners that collide, versions and suites that leave nothing to negotiate. They are
+// looked for in whatever part of the configuration can be read, so that all faults of a file come at once.
+import { resolve } from 'node:path';
+import type { z } from 'zod';
+import type { TlsVersion } from './config.ts';
+import { type Complaint, type Path, quoted } from './fault.ts';
+import { overlaps } from './overlap.ts';
+import * as schema from './schema.ts';
+import type { Source } from './source.ts';
+import { suites } from './suites.ts';
+import { type Address, addressText, parseBackend, unixPathComplaint } from './values.ts';
+
+type Tls = Partial<z.output<z.ZodObject<typeof schema.tlsShape>>>;
+
+interface Listener {
+  readonly path: Path;
+  readonly name: string | undefined;
+  readonly v6Only: boolean;
+  readonly addresses: readonly { readonly address: Address; readonly path: Path }[];
+  readonly backend: Address | undefined;
+  readonly tls: Tls;
+}
+
+export function semanticComplaints(source: Source): Complaint[] {
+  const top = asObject(source.value);
+  const inherited = readTls(top.tls);
+  const list = Array.isArray(top.listeners) ? top.listeners : [];
+  const listeners = list.map((value, index) => readListener(value, index, source.directory));
+  return [
+    ...tlsComplaints(inherited, {}, ['tls']),
+    ...listeners.flatMap((listener) => [
+      ...tlsComplaints(listener.tls, inherited, [...listener.path, 'tls']),
+      ...pathComplaints(listener),
+      ...loopComplaints(listener),
+    ]),
+    ...sameNames(listeners),
+    ...sameAddresses(listeners),
+  ];
+}
+
+function readListener(value: unknown, index: number, directory: string): Listener {
+  const path: Path = ['listeners', index];
+  const object = asObject(value);
+  const parts = schema.readable(schema.listenerShape, value);
+  const listen = Array.isArray(object.listen) ? object.listen : [object.listen];
+  const backend = object.backend === undefined ? undefined : parseBackend(String(object.backend));
+  return {
+    path,
+    name: parts.name,
+    v6Only: parts.v6_only ?? false,
+    addresses: listen.flatMap((item, position) => {
+      const address = schema.listenAddress.safeParse(item);
+      const place: Path = Array.isArray(object.listen) ? [...path, 'listen', position] : [...path, 'listen'];
+      return address.success ? [{ address: absolute(address.data, directory), path: place }] : [];
+    }),
+    backend: backend !== undefined && 'value' in backend ? absolute(backend.value, directory) : undefined,
+    tls: readTls(object.tls),
+  };
+}
+
+/** As readable(), but a list with one bad item keeps the others. */
+function readTls(value: unknown): Tls {
+  const object = asObject(value);
+  const items = <T>(list: unknown, item: z.ZodType<T>): T[] | undefined =>
+    Array.isArray(list) ? list.flatMap((each) => item.safeParse(each).data ?? []) : undefined;
+  const ciphers = items(object.ciphers, schema.suite);
+  const alpn = items(object.alpn, schema.protocol);
+  return { ...schema.readable(schema.tlsShape, value), ...(ciphers && { ciphers }), ...(alpn && { alpn }) };
+}
+
+/** Only what the object itself says can be at fault in it: what it inherits has been looked at where it stands. */
+function tlsComplaints(own: Tls, inherited: Tls, path: Path): Complaint[] {
+  const min: TlsVersion = own.min_version ?? inherited.min_version ?? '1.2';
+  const max: TlsVersion = own.max_version ?? inherited.max_version ?? '1.3';
+  const complaints: Complaint[] = [
+    ...repeated(own.ciphers, [...path, 'ciphers']),
+    ...repeated(own.alpn, [...path, 'alpn']),
+  ];
+  const alpnBytes = (own.alpn ?? []).reduce((sum, protocol) => sum + 1 + Buffer.byteLength(protocol), 0);
+  if (alpnBytes > 65_535) {
+    complaints.push({
+      code: 'ERR_CONFIG_ALPN',
+      path: [...path, 'alpn'],
+      message: `the protocol names have ${alpnBytes} bytes, TLS takes 65535`,
+    });
+  }
+  if (min > max) {
+    const key =
+      own.min_version !== undefined ? 'min_version' : own.max_version !== undefined ? 'max_version' : undefined;
+    if (key === undefined) return complaints;
+    const message = `min_version ${min} is above max_version ${max}`;
+    complaints.push({
+      code: 'ERR_CONFIG_VERSIONS',
+      path: [...path, key],
+      message,
+      hint: 'no client could connect: raise max_version or lower min_version',
+    });
+    return complaints;
+  }
+  const ciphers = own.ciphers ?? inherited.ciphers ?? [];
+  const touched = (['ciphers', 'min_version', 'max_version'] as const).find((key) => own[key] !== undefined);
+  if (ciphers.length === 0 || touched === undefined) return complaints;
+  const versions = (['1.2', '1.3'] as const).filter((version) => version >= min && version <= max);
+  for (const version of versions) {
+    if (suites.some((suite) => suite.version === version && ciphers.includes(suite.name))) continue;
+    const other = version === '1.2' ? 'min_version: "1.3"' : 'max_version: "1.2"';
+    complaints.push({
+      code: 'ERR_CONFIG_CIPHERS',
+      path: [...path, touched],
+      message: `no suite of the list is for TLS ${version}, which is enabled`,
+      hint:
+        versions.length === 1
+          ? `add a suite of TLS ${version}`
+          : `add a suite of TLS ${version}, or switch it off by ${other}`,
+    });
+  }
+  return complaints;
+}
+
+function repeated(list: readonly string[] | undefined, path: Path): Complaint[] {
+  const twice = (list ?? []).find((item, index, all) => all.indexOf(item) !== index);
+  if (twice === undefined) return [];
+  return [{ code: 'ERR_CONFIG_DUPLICATE', path, message: `${quoted(twice)} is in the list twice` }];
+}
+
+function pathComplaints(listener: Listener): Complaint[] {
+  const sockets = [
+    ...listener.addresses,
+    ...(listener.backend ? [{ address: listener.backend, path: [...listener.path, 'backend'] }] : []),
+  ];
+  return sockets.flatMap(({ address, path }) => {
+    const complaint = address.kind === 'unix' ? unixPathComplaint(address.path) : undefined;
+    return complaint === undefined ? [] : [{ code: 'ERR_CONFIG_PATH', path, ...complaint }];
+  });
+}
+
+/** A backend on another address of this machine is found by the check of the environment. */
+function loopComplaints(listener: Listener): Complaint[] {
+  const backend = listener.backend;
+  if (backend === undefined) return [];
+  const loopback = backend.kind === 'tcp' && ['localhost', 'ip6-localhost'].includes(backend.host.toLowerCase());
+  const targets: readonly Address[] =
+    loopback && backend.kind === 'tcp'
+      ? [
+          { ...backend, host: '127.0.0.1' },
+          { ...backend, host: '::1' },
+        ]
+      : [backend];
+  // a listener on all addresses gets what is sent to a loopback address, not what is sent elsewhere
+  const here = targets.filter((target) => target.kind === 'unix' || (target.kind === 'tcp' && isOwn(target.host)));
+  const exact = targets.filter((target) =>
+    listener.addresses.some(({ address }) => addressText(address) === addressText(target)),
+  );
+  const hit =
+    exact.length > 0 ||
+    here.some((target) => listener.addresses.some(({ address }) => overlaps(address, listener.v6Only, target, false)));
+  if (!hit) return [];
+  const message = `the backend ${quoted(addressText(backend))} is the listener itself`;
+  return [
+    {
+      code: 'ERR_CONFIG_LOOP',
+      path: [...listener.path, 'backend'],
+      message,
+      hint: 'name the address of the service behind it',
+    },
+  ];
+}
+
+function isOwn(host: string): boolean {
+  return host.startsWith('127.') || host === '::1';
+}
+
+function sameNames(listeners: readonly Listener[]): Complaint[] {
+  return listeners.flatMap((listener, index) => {
+    const first = listeners.slice(0, index).find((other) => other.name !== undefined && other.name === listener.name);
+    if (first === undefined) return [];
+    const message = `another listener is called ${quoted(listener.name)}`;
+    return [
+      { code: 'ERR_CONFIG_DUPLICATE', path: [...listener.path, 'name'], message, hint: 'give each its own name' },
+    ];
+  });
+}
+
+function sameAddresses(listeners: readonly Listener[]): Complaint[] {
+  const all = listeners.flatMap((listener) => listener.addresses.map((each) => ({ ...each, v6Only: listener.v6Only })));
+  return all.flatMap(({ address, v6Only, path }, index) => {
+    const first = all.slice(0, index).find((other) => overlaps(address, v6Only, other.address, other.v6Only));
+    if (first === undefined) return [];
+    const text = quoted(addressText(address));
+    const message =
+      addressText(first.address) === addressText(address)
+        ? `${text} is listened on twice`
+        : `${text} is already covered by ${quoted(addressText(first.address))}`;
+    return [{ code: 'ERR_CONFIG_DUPLICATE', path, message, hint: 'each address can belong to one listener only' }];
+  });
+}
+
+function absolute(address: Address, directory: string): Address {
+  if (address.kind !== 'unix' || address.path.startsWith('@')) return address;
+  return { kind: 'unix', path: resolve(directory, address.path) };
+}
+
+function asObject(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}
