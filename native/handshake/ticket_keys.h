@@ -29,9 +29,9 @@ class TicketKeys {
   TicketKeys(const TicketKeys&) = delete;
   TicketKeys& operator=(const TicketKeys&) = delete;
 
-  // Makes `context` use these keys, also one that SSL_set_SSL_CTX() may bring in later (without
-  // keys of its own it gives no tickets) (SSL_CTX_set_tlsext_ticket_key_evp_cb; AES-256-CBC with
-  // HMAC-SHA256). `this` must outlive it.
+  // Makes `context` use these keys (SSL_CTX_set_tlsext_ticket_key_evp_cb; AES-256-CBC with
+  // HMAC-SHA256). `this` must outlive it. A context that SSL_set_SSL_CTX() brings in needs its own
+  // call: without keys it gives and takes no tickets.
   void Use(SSL_CTX* context);
 
  private:

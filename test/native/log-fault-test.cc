@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+// Logs that are full, stuck, closed or gone: the threads that log are never held up, and every lost
+// line is counted.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "log-output.h"
+#include "log/log.h"
+#include "logfmt-parser.h"
+
+using namespace ironsocket;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+int64_t MsSince(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count();
+}
+
+double CpuSeconds() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+void Send(Log& log, int lines, std::string_view event = "test") {
+  for (int i = 0; i < lines; i++) LogLine(log, Level::kInfo, event).Add("i", i).Send();
+}
+
+// Read without waiting until nothing comes for 50 ms.
+std::string Drain(int fd) {
+  std::string text;
+  char bytes[65536];
+  pollfd readable{fd, POLLIN, 0};
+  while (poll(&readable, 1, 50) > 0) {
+    ssize_t length = read(fd, bytes, sizeof(bytes));
+    if (length <= 0) break;
+    text.append(bytes, static_cast<size_t>(length));
+  }
+  return text;
+}
+
+struct Tally {
+  uint64_t lines = 0, told = 0, notes = 0;
+};
+
+Tally Count(const std::vector<std::string>& lines) {
+  Tally tally;
+  for (const std::string& line : lines) {
+    auto fields = logfmt::Parse(line);
+    REQUIRE(fields);
+    if (logfmt::Value(*fields, "event") != "log_dropped") {
+      tally.lines++;
+      continue;
+    }
+    CHECK(logfmt::Value(*fields, "level") == "warn");
+    CHECK(logfmt::Value(*fields, "service") == "ironsocket");
+    tally.notes++;
+    tally.told += std::stoull(logfmt::Value(*fields, "count"));
+  }
+  return tally;
+}
+
+// Ends with the process at SIGXFSZ's default action, were it not blocked on the log thread.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &old_);
+    rlimit limit{bytes, old_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &old_); }
+
+ private:
+  rlimit old_;
+};
+
+}  // namespace
+
+TEST_CASE("log fault: a full disk drops, counts and does not spin") {
+  Log log(UniqueFd(open("/dev/full", O_WRONLY | O_APPEND | O_CLOEXEC)), Level::kInfo, "worker");
+  Send(log, 10);
+  REQUIRE(Eventually([&] { return log.dropped() == 10; }));
+  CHECK(log.written() == 0);
+  auto start = Clock::now();
+  double cpu = CpuSeconds();
+  for (int i = 0; i < 30; i++) {
+    Send(log, 1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  CHECK(CpuSeconds() - cpu < 0.15 * static_cast<double>(MsSince(start)) / 1000);
+  // As soon as there is room, the log says what was lost.
+  UniqueFd file(memfd_create("log", MFD_CLOEXEC));
+  log.Reopen(UniqueFd(dup(file.get())));
+  Send(log, 1, "after");
+  REQUIRE(Eventually([&] { return log.written() + log.dropped() == 41 && log.written() > 0; }));
+  REQUIRE(Eventually([&] { return Count(Lines(file.get())).told == log.dropped(); }));
+  CHECK(Count(Lines(file.get())).lines == log.written());
+}
+
+TEST_CASE("log fault: a pipe that nobody reads holds nobody up") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd reader(ends[0]), writer(ends[1]);
+  int flags = fcntl(writer.get(), F_GETFL);
+  constexpr int kLines = 50'000;  // several times what pipe and queue hold
+  auto start = Clock::now();
+  std::string text;
+  {
+    Log log(UniqueFd(dup(writer.get())), Level::kInfo, "worker");
+    Send(log, kLines);
+    CHECK(MsSince(start) < 5'000);
+    CHECK(log.dropped() > 0);
+    CHECK(log.written() < kLines);
+    CHECK(fcntl(writer.get(), F_GETFL) == flags);
+    double cpu = CpuSeconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    CHECK(CpuSeconds() - cpu < 0.05);
+    // The reader comes back: everything that was queued arrives, and the count of what was not.
+    while (log.written() + log.dropped() < kLines) text += Drain(reader.get());
+    text += Drain(reader.get());
+    Tally tally = Count(SplitLines(text));
+    CHECK(tally.lines == log.written());
+    CHECK(tally.told == log.dropped());
+    CHECK(tally.notes >= 1);
+  }
+}
+
+TEST_CASE("log fault: the exit waits 200 ms for a stuck pipe, not more") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd reader(ends[0]), writer(ends[1]);
+  auto log = std::make_unique<Log>(UniqueFd(dup(writer.get())), Level::kInfo, "worker");
+  Send(*log, 2'000);
+  auto start = Clock::now();
+  log.reset();
+  CHECK(MsSince(start) >= 100);
+  CHECK(MsSince(start) < 300);
+  // All of what arrived are whole lines: a write of PIPE_BUF or less is atomic.
+  for (const std::string& line : SplitLines(Drain(reader.get()))) REQUIRE(logfmt::Parse(line));
+}
+
+TEST_CASE("log fault: an exit waits for what can be written, and only so long") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd reader(ends[0]);
+  std::string text;
+  std::thread slow;
+  {
+    Log log(UniqueFd(ends[1]), Level::kInfo, "worker");
+    Send(log, 2'000);
+    slow = std::thread([&] { text = Drain(reader.get()); });
+  }
+  slow.join();
+  CHECK(SplitLines(text).size() == 2'000);
+}
+
+TEST_CASE("log fault: a pipe without a reader gives no signal and no spin") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  ::close(ends[0]);
+  auto old = signal(SIGPIPE, SIG_DFL);
+  {
+    Log log(UniqueFd(ends[1]), Level::kInfo, "worker");
+    Send(log, 5);
+    CHECK(Eventually([&] { return log.dropped() == 5; }));
+    double cpu = CpuSeconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    CHECK(CpuSeconds() - cpu < 0.05);
+  }
+  signal(SIGPIPE, old);
+}
+
+TEST_CASE("log fault: a socket that is closed gives no signal; a stuck one holds nobody up") {
+  auto old = signal(SIGPIPE, SIG_DFL);
+  for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == 0);
+    UniqueFd reader(ends[0]);
+    Log log(UniqueFd(ends[1]), Level::kInfo, "worker");
+    Send(log, 20'000);
+    CHECK(log.dropped() > 0);
+    double cpu = CpuSeconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    CHECK(CpuSeconds() - cpu < 0.05);
+    std::string text = Drain(reader.get());
+    for (const std::string& line : SplitLines(text)) REQUIRE(logfmt::Parse(line));
+    reader.Reset();
+    uint64_t before = log.dropped();
+    Send(log, 1);
+    CHECK(Eventually([&] { return log.dropped() > before; }));
+  }
+  signal(SIGPIPE, old);
+}
+
+TEST_CASE("log fault: half a line is never glued to the next") {
+  char path[] = "/tmp/ironsocket-log-XXXXXX";
+  UniqueFd file(mkostemp(path, O_APPEND | O_CLOEXEC));
+  REQUIRE(file.valid());
+  unlink(path);
+  {
+    Log log(UniqueFd(dup(file.get())), Level::kInfo, "worker");
+    Send(log, 1, "whole");
+    REQUIRE(Eventually([&] { return log.written() == 1; }));
+    size_t first = Contents(file.get()).size();
+    {
+      // write(2) gives a short count up to the limit, then EFBIG: what a disk does that becomes
+      // full.
+      FileSizeLimit limit(first + 40);
+      Send(log, 1, "half");
+      REQUIRE(Eventually([&] { return log.dropped() == 1; }));
+      REQUIRE(Contents(file.get()).size() == first + 40);
+    }
+    Send(log, 1, "next");
+    REQUIRE(Eventually([&] { return log.written() == 2; }));
+  }
+  std::vector<std::string> lines = Lines(file.get());
+  REQUIRE(lines.size() == 4);
+  CHECK(lines[0].find("event=whole") != std::string::npos);
+  CHECK(lines[1].size() == 40);
+  CHECK(lines[2].find("event=log_dropped count=1") != std::string::npos);
+  CHECK(lines[3].find("event=next") != std::string::npos);
+  for (int whole : {0, 2, 3}) CHECK(logfmt::Parse(lines[whole]));
+}
+
+TEST_CASE("log fault: a descriptor that is none, or is read-only, drops and counts") {
+  for (int fd : {-1, open("/dev/null", O_RDONLY | O_CLOEXEC)}) {
+    Log log{UniqueFd(fd), Level::kInfo, "worker"};
+    Send(log, 3);
+    CHECK(Eventually([&] { return log.dropped() == 3; }));
+  }
+}
+
+TEST_CASE("log fault: Reopen frees a log from a stuck pipe") {
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd reader(ends[0]), file(memfd_create("log", MFD_CLOEXEC));
+  Log log(UniqueFd(ends[1]), Level::kInfo, "worker");
+  Send(log, 2'000);
+  REQUIRE(Eventually([&] { return log.written() > 0; }));
+  log.Reopen(UniqueFd(dup(file.get())));
+  REQUIRE(Eventually([&] { return log.written() == 2'000; }));
+  uint64_t lines = SplitLines(Drain(reader.get())).size() + Lines(file.get()).size();
+  CHECK(lines == 2'000);
+}
+
+TEST_CASE("log fault: the log thread takes no signal of the process") {
+  UniqueFd file(memfd_create("log", MFD_CLOEXEC));
+  static std::atomic<pid_t> taker;
+  taker = 0;
+  struct sigaction action {
+  }, old;
+  action.sa_handler = [](int) { taker = gettid(); };
+  sigaction(SIGUSR2, &action, &old);
+  {
+    Log log(UniqueFd(dup(file.get())), Level::kInfo, "worker");
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &signals, nullptr);
+    kill(getpid(), SIGUSR2);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    CHECK(taker == 0);  // blocked here, and nobody else may take it
+    sigprocmask(SIG_UNBLOCK, &signals, nullptr);
+    CHECK(Eventually([] { return taker == gettid(); }));
+  }
+  sigaction(SIGUSR2, &old, nullptr);
+}
