@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+#include "engine.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <latch>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "engine_state.h"
+#include "handshake/handshake_thread.h"
+#include "handshake/ticket_keys.h"
+#include "listener.h"
+#include "net/address.h"
+#include "relay/relay_thread.h"
+
+namespace ironsocket {
+namespace {
+
+constexpr int64_t kBackendFailedEveryMs = 1000;
+constexpr size_t kSpareFds = 32;  // log, eventfds, files that are opened in passing
+
+bool ParseAddresses(const std::vector<std::string>& texts, Endpoints* out) {
+  auto addresses = std::make_shared<std::vector<Endpoint>>();
+  for (const std::string& text : texts) {
+    std::optional<Endpoint> endpoint = Endpoint::Parse(text);
+    if (!endpoint) return false;
+    addresses->push_back(std::move(*endpoint));
+  }
+  *out = std::move(addresses);
+  return true;
+}
+
+bool IsWildcard(const PeerAddress& address) {
+  if (address.family() == AF_INET) return address.v4.sin_addr.s_addr == htonl(INADDR_ANY);
+  return address.family() == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address.v6.sin6_addr);
+}
+
+// Accepted sockets inherit these from their listener (socket(7), tcp(7)): no system calls for each
+// connection. Keepalive finds clients that vanished without a FIN within two minutes;
+// TCP_USER_TIMEOUT is left alone, because it would also end a slow reader.
+void SetInheritedOptions(int fd, int family) {
+  if (family == AF_UNIX) return;
+  const auto set = [fd](int level, int name, int value) {
+    setsockopt(fd, level, name, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 6);
+}
+
+size_t OpenFds() {
+  DIR* directory = opendir("/proc/self/fd");
+  if (!directory) return 64;
+  size_t count = 0;
+  while (readdir(directory)) ++count;
+  closedir(directory);
+  return count;
+}
+
+// How many connections, two descriptors each, the file limit has room for.
+uint32_t FdConnections() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const uint64_t taken = OpenFds() + kSpareFds;
+  const uint64_t most = std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
+  return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(Log& log, EventSink sink)
+      : sink(std::move(sink)), state(log, [this](const EngineEvent& event) { Report(event); }) {}
+
+  void Report(const EngineEvent& event);
+  bool MakeListener(const ListenerPlan& plan, const std::shared_ptr<TicketKeys>& tickets,
+                    std::shared_ptr<Listener>* out, std::string* error);
+  void Replace(std::vector<std::shared_ptr<Listener>> next);
+
+  const EventSink sink;
+  std::mutex sink_mutex;
+  std::map<uint32_t, int64_t> backend_failed_ms;  // when each listener's failure was last told
+  EngineState state;
+  std::vector<std::unique_ptr<RelayThread>> relays;
+  std::vector<std::unique_ptr<HandshakeThread>> handshakes;
+  std::vector<std::shared_ptr<Listener>> listeners;
+  std::string start_error;
+  bool closed = false;
+};
+
+void Engine::Impl::Report(const EngineEvent& event) {
+  std::lock_guard lock(sink_mutex);
+  if (event.type == EngineEvent::Type::kBackendFailed) {
+    const int64_t now = NowMs();
+    const auto [last, first] = backend_failed_ms.try_emplace(event.listener, now);
+    if (!first && now - last->second < kBackendFailedEveryMs) return;
+    last->second = now;
+  }
+  sink(event);
+}
+
+bool Engine::Impl::MakeListener(const ListenerPlan& plan,
+                                const std::shared_ptr<TicketKeys>& tickets,
+                                std::shared_ptr<Listener>* out, std::string* error) {
+  auto listener = std::make_shared<Listener>();
+  listener->id = plan.id;
+  listener->name = plan.name;
+  listener->fd = UniqueFd(fcntl(plan.fd, F_DUPFD_CLOEXEC, 3));
+  sockaddr_storage bound{};
+  socklen_t length = sizeof bound;
+  if (!listener->fd.valid() ||
+      getsockname(listener->fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) {
+    *error = "listener " + plan.name + ": not a listening socket";
+    return false;
+  }
+  SetInheritedOptions(listener->fd.get(), bound.ss_family);
+  listener->bound = PeerAddress::From(bound);
+  listener->wildcard = IsWildcard(listener->bound);
+  listener->backend = plan.backend;
+  listener->proxy_protocol = plan.proxy_protocol;
+  listener->handshake_ms = plan.handshake_ms;
+  listener->connect_ms = plan.connect_ms;
+  listener->idle_ms = plan.idle_ms;
+  listener->half_closed_ms = plan.half_closed_ms;
+  listener->reset_on_truncation = plan.reset_on_truncation;
+  Endpoints addresses;
+  if (!ParseAddresses(plan.backend_addresses, &addresses)) {
+    *error = "listener " + plan.name + ": a backend address is not numeric";
+    return false;
+  }
+  listener->SetBackendAddresses(std::move(addresses));
+
+  ContextOptions options{plan.name, plan.min_version, plan.max_version, plan.ciphers, plan.alpn,
+                         {},        tickets};
+  for (const CertificateSource& source : plan.certificates) {
+    if (LoadCertificate(source.chain_fd, source.key_fd, &options.certificates.emplace_back(),
+                        error)) {
+      continue;
+    }
+    *error = "listener " + plan.name + ": " + *error;
+    return false;
+  }
+  if (!listener->contexts.Build(std::move(options), error)) {
+    *error = "listener " + plan.name + ": " + *error;
+    return false;
+  }
+  *out = std::move(listener);
+  return true;
+}
+
+// Waits until every handshake thread has left the old listeners; only then are they closed, though
+// sessions keep what else they are.
+void Engine::Impl::Replace(std::vector<std::shared_ptr<Listener>> next) {
+  auto done = std::make_shared<std::latch>(static_cast<ptrdiff_t>(handshakes.size()));
+  for (const auto& thread : handshakes) thread->Listen(next, done);
+  done->wait();
+  for (const auto& listener : listeners) listener->fd.Reset();
+  listeners = std::move(next);
+}
+
+Engine::Engine(const EngineOptions& options, Log& log, EventSink sink)
+    : impl_(std::make_unique<Impl>(log, std::move(sink))) {
+  impl_->state.key_update_records = options.key_update_records;
+  std::string* error = &impl_->start_error;
+  for (uint32_t i = 0; i < std::max(1u, options.relay_threads) && error->empty(); ++i) {
+    impl_->relays.push_back(std::make_unique<RelayThread>(impl_->state));
+    if (!impl_->relays.back()->Start(error)) impl_->relays.pop_back();
+  }
+  for (uint32_t i = 0; i < std::max(1u, options.handshake_threads) && error->empty(); ++i) {
+    impl_->handshakes.push_back(std::make_unique<HandshakeThread>(impl_->state, impl_->relays));
+    if (!impl_->handshakes.back()->Start(error)) impl_->handshakes.pop_back();
+  }
+}
+
+Engine::~Engine() { Close(); }
+
+bool Engine::Configure(const Plan& plan, std::string* error) {
+  if (impl_->closed || !impl_->start_error.empty()) {
+    *error = impl_->closed ? "the engine is closed" : impl_->start_error;
+    return false;
+  }
+  std::shared_ptr<TicketKeys> tickets;
+  if (plan.ticket_keys_fd >= 0) {
+    tickets.reset(TicketKeys::Map(plan.ticket_keys_fd));
+    if (!tickets) {
+      *error = "the session ticket keys can't be mapped";
+      return false;
+    }
+  }
+  std::vector<std::shared_ptr<Listener>> next(plan.listeners.size());
+  for (size_t i = 0; i < next.size(); ++i) {
+    if (!impl_->MakeListener(plan.listeners[i], tickets, &next[i], error)) return false;
+  }
+  impl_->state.max_connections = plan.max_connections;
+  impl_->state.fd_connections = FdConnections();
+  impl_->Replace(std::move(next));
+  return true;
+}
+
+bool Engine::SetBackend(uint32_t listener, const std::vector<std::string>& addresses) {
+  Endpoints endpoints;
+  if (!ParseAddresses(addresses, &endpoints)) return false;
+  for (const auto& candidate : impl_->listeners) {
+    if (candidate->id != listener) continue;
+    candidate->SetBackendAddresses(std::move(endpoints));
+    return true;
+  }
+  return false;
+}
+
+void Engine::StopAccepting() {
+  if (impl_->closed) return;
+  impl_->Replace({});
+  impl_->state.draining = true;
+  if (impl_->state.connections_open.load() == 0) {
+    impl_->Report({EngineEvent::Type::kDrained});
+  }
+}
+
+void Engine::EndSessions() {
+  impl_->state.ending = true;
+  for (const auto& thread : impl_->handshakes) thread->EndConnections();
+  for (const auto& thread : impl_->relays) thread->EndSessions();
+}
+
+void Engine::Snapshot(uint64_t* out, size_t count) const {
+  std::fill_n(out, count, 0);
+  const auto add = [&](const ThreadCounters& counters) {
+    for (size_t i = 0; i < std::min(count, static_cast<size_t>(Counter::kCount)); ++i) {
+      out[i] += counters.Load(i);
+    }
+  };
+  for (const auto& thread : impl_->handshakes) add(thread->counters());
+  for (const auto& thread : impl_->relays) add(thread->counters());
+  const auto set = [&](Counter counter, uint64_t value) {
+    if (static_cast<size_t>(counter) < count) out[static_cast<size_t>(counter)] = value;
+  };
+  set(Counter::kConnectionsOpen, impl_->state.connections_open.load());
+  set(Counter::kConnectionsOpenMax, impl_->state.connections_open_max.load());
+  set(Counter::kLogLinesDropped, impl_->state.log.dropped());
+}
+
+void Engine::Close() {
+  if (std::exchange(impl_->closed, true)) return;
+  for (const auto& thread : impl_->handshakes) thread->Stop();
+  for (const auto& thread : impl_->handshakes) thread->Join();
+  for (const auto& thread : impl_->relays) thread->Stop();
+  for (const auto& thread : impl_->relays) thread->Join();
+}
+
+}  // namespace ironsocket

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// The engine of a worker: handshake threads, relay threads, and what they share. JavaScript
+// (addon.cc) sends commands down, gets few events up and reads counters by snapshot; payload never
+// meets it. All methods are called by the JavaScript thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "log/log.h"
+#include "net/proxy_header.h"
+#include "net/unique_fd.h"
+
+namespace ironsocket {
+
+// Order and names are those of `counterNames` in src/native.ts.
+enum class Counter : size_t {
+  kConnectionsAccepted,
+  kConnectionsOpen,     // gauge: accepted and not yet ended, handshakes included
+  kConnectionsOpenMax,  // highest value of the gauge
+  kConnectionsRefused,  // over max_connections
+  kHandshakesOpen,      // gauge
+  kHandshakesCompleted,
+  kHandshakesResumed,
+  kHandshakesFailed,
+  kHandshakesTimedOut,
+  kSessionsOpen,  // gauge: handshake done, not yet ended
+  kSessionsTotal,
+  kBackendConnectFailed,
+  kBytesFromClient,  // plaintext
+  kBytesToClient,
+  kKeyUpdatesReceived,
+  kKeyUpdatesSent,
+  kTruncations,
+  kAcceptPauses,
+  kLogLinesDropped,
+  kCount,
+};
+
+struct CertificateSource {
+  int chain_fd = -1;  // borrowed memfds with PEM
+  int key_fd = -1;
+};
+
+struct ListenerPlan {
+  uint32_t id = 0;                              // stable over Configure calls
+  std::string name;                             // for logs
+  int fd = -1;                                  // borrowed listening socket; duplicated
+  std::vector<CertificateSource> certificates;  // the first is the default; several with the same
+                                                // name: ECDSA and RSA side by side
+  std::string min_version;                      // "1.2" or "1.3"
+  std::string max_version;
+  std::vector<std::string> ciphers;  // IANA suite names; empty: the default list
+  std::vector<std::string> alpn;     // in order of preference; empty: off
+  std::string backend;               // as configured, for logs
+  std::vector<std::string>
+      backend_addresses;  // Endpoint texts; may be empty while the name can't be resolved
+  ProxyProtocol proxy_protocol = ProxyProtocol::kNone;
+  uint32_t handshake_ms = 10'000;
+  uint32_t connect_ms = 5'000;
+  uint32_t idle_ms = 0;              // 0: never
+  uint32_t half_closed_ms = 60'000;  // 0: never
+  bool reset_on_truncation = false;
+};
+
+struct Plan {
+  std::vector<ListenerPlan> listeners;
+  uint32_t max_connections = 0;
+  int ticket_keys_fd = -1;  // borrowed memfd of TicketKeys; -1: no tickets
+};
+
+struct EngineEvent {
+  enum class Type : uint8_t {
+    kDrained,        // after StopAccepting: no connection is left
+    kBackendFailed,  // every address of `listener`'s backend failed: resolve again (at most one per
+                     // second and listener)
+    kAcceptPaused,   // `error`: errno of accept4
+  };
+  Type type;
+  uint32_t listener = 0;
+  int error = 0;
+};
+
+struct EngineOptions {
+  uint32_t handshake_threads = 1;
+  uint32_t relay_threads = 1;
+  uint64_t key_update_records =
+      0;  // start our own KeyUpdate after so many records; 0: the AEAD limit (tests lower it)
+};
+
+class Engine {
+ public:
+  // Called by native threads, never concurrently with itself; must only wake the JavaScript thread
+  // (and return at once).
+  using EventSink = std::function<void(const EngineEvent&)>;
+
+  // Starts the threads. `log` must outlive the engine.
+  Engine(const EngineOptions& options, Log& log, EventSink sink);
+  ~Engine();  // Close()
+
+  // Applies a plan as a whole, or nothing: false and `*error` says what is wrong. Connections keep
+  // the plan they were accepted under.
+  bool Configure(const Plan& plan, std::string* error);
+  // New addresses for a listener's backend. False for an unknown listener or a text that is no
+  // address.
+  bool SetBackend(uint32_t listener, const std::vector<std::string>& addresses);
+  // Takes what waits in the accept queues, then leaves the listeners. kDrained follows when the
+  // last connection has ended.
+  void StopAccepting();
+  // Ends every connection: close_notify to the client, RST to the backend. kDrained follows.
+  void EndSessions();
+  void Snapshot(uint64_t* out, size_t count) const;
+  // Stops and joins all threads; connections that are left are reset. Idempotent; also called at
+  // exit.
+  void Close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ironsocket

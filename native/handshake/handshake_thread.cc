@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT
+#include "handshake/handshake_thread.h"
+
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace ironsocket {
+namespace {
+
+constexpr uint64_t kInboxTag = 0;
+constexpr uint64_t kListenerBit = 1;
+constexpr size_t kScratch = 64 * 1024;
+constexpr size_t kAcceptsPerWake = 4;  // few, so that the other threads get their share
+constexpr uint32_t kLingerMs = 1000;
+constexpr size_t kMostDiscarded = 256 * 1024;  // bytes after an alert
+constexpr int kNice = 5;
+constexpr size_t kTrimPeak = 32;  // handshakes at once from which on giving memory back is worth it
+constexpr int64_t kTrimEveryMs = 1000;
+
+}  // namespace
+
+HandshakeThread::HandshakeThread(EngineState& state,
+                                 const std::vector<std::unique_ptr<RelayThread>>& relays)
+    : state_(state), relays_(relays), scratch_(new uint8_t[kScratch]) {}
+
+HandshakeThread::~HandshakeThread() { Join(); }
+
+bool HandshakeThread::Start(std::string* error) {
+  if (!epoll_.valid() || !inbox_.valid() || epoll_.Add(inbox_.fd(), EPOLLIN, kInboxTag) != 0) {
+    *error = "a handshake thread gets no descriptors";
+    return false;
+  }
+  return thread_.Start(
+      "handshake", [this] { Loop(); }, error);
+}
+
+void HandshakeThread::Listen(std::vector<std::shared_ptr<Listener>> listeners,
+                             std::shared_ptr<std::latch> done) {
+  inbox_.Push({Command::kListen, std::move(listeners), std::move(done)});
+}
+
+void HandshakeThread::EndConnections() { inbox_.Push({Command::kEndConnections, {}, nullptr}); }
+
+void HandshakeThread::Stop() { inbox_.Push({Command::kStop, {}, nullptr}); }
+
+void HandshakeThread::Join() { thread_.Join(); }
+
+void HandshakeThread::Loop() {
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+  std::array<epoll_event, 128> events;
+  while (!stopping_) {
+    now_ms_ = NowMs();
+    const auto ready = epoll_.Wait(events, WaitMs());
+    now_ms_ = NowMs();
+    bool inbox = false;
+    for (const epoll_event& event : ready) {
+      const uint64_t tag = event.data.u64;
+      if (tag == kInboxTag) {
+        inbox = true;  // last: it may replace the listeners that the other events name
+      } else if (tag & kListenerBit) {
+        auto* named = reinterpret_cast<Listener*>(tag & ~kListenerBit);
+        for (const auto& listener : listeners_) {
+          if (listener.get() == named) Accept(listener, kAcceptsPerWake);
+        }
+      } else {
+        OnEvent(reinterpret_cast<Connection*>(tag));
+      }
+    }
+    if (inbox) TakeInbox();
+    while (TimerNode* node = timers_.Expired(now_ms_)) OnTimer(reinterpret_cast<Connection*>(node));
+    if (paused_until_ms_ != 0 && now_ms_ >= paused_until_ms_) Resume();
+    DestroyClosed();
+    TrimMemory();
+  }
+  Unregister();
+  while (all_) Close(all_);
+  DestroyClosed();
+}
+
+int HandshakeThread::WaitMs() const {
+  int64_t wait = timers_.Timeout(now_ms_);
+  const auto bound = [&wait](int64_t limit) { wait = wait < 0 ? limit : std::min(wait, limit); };
+  if (paused_until_ms_ != 0) bound(std::max<int64_t>(0, paused_until_ms_ - now_ms_));
+  if (open_peak_ >= kTrimPeak) bound(kTrimEveryMs);
+  return static_cast<int>(wait);
+}
+
+void HandshakeThread::TakeInbox() {
+  for (Message& message : inbox_.Take()) {
+    switch (message.command) {
+      case Command::kListen:
+        // Who waits in the queue of a listener that goes is not turned away.
+        for (const auto& listener : listeners_) Accept(listener, SIZE_MAX);
+        Unregister();
+        listeners_ = std::move(message.listeners);
+        if (paused_until_ms_ == 0) Register();
+        if (message.done) message.done->count_down();
+        break;
+      case Command::kEndConnections:
+        while (all_) Close(all_);
+        break;
+      case Command::kStop:
+        stopping_ = true;
+        break;
+    }
+  }
+}
+
+void HandshakeThread::OnEvent(Connection* connection) {
+  if (connection->dead) return;
+  if (!FlushOutput(connection)) return;
+  Read(connection);
+}
+
+// False when the connection is gone.
+bool HandshakeThread::FlushOutput(Connection* connection) {
+  std::vector<uint8_t>& output = connection->output;
+  size_t sent = 0;
+  while (sent < output.size()) {
+    const ssize_t taken = send(connection->fd.get(), output.data() + sent, output.size() - sent,
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (taken > 0) {
+      sent += static_cast<size_t>(taken);
+    } else if (errno == EAGAIN) {
+      break;
+    } else if (errno != EINTR) {
+      if (!connection->failed) LogOutcome(*connection, "failed", nullptr, strerror(errno));
+      Close(connection);
+      return false;
+    }
+  }
+  if (sent == output.size()) {
+    // Not clear(): between flights a connection holds no buffer.
+    std::vector<uint8_t>().swap(output);
+    if (connection->failed && !std::exchange(connection->shut, true)) {
+      shutdown(connection->fd.get(), SHUT_WR);
+    }
+  } else {
+    output.erase(output.begin(), output.begin() + static_cast<ptrdiff_t>(sent));
+  }
+  return true;
+}
+
+void HandshakeThread::Read(Connection* connection) {
+  for (;;) {
+    const ssize_t got = recv(connection->fd.get(), scratch_.get(), kScratch, MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) {
+      const char* why = got == 0 ? "the client closed the connection" : strerror(errno);
+      if (!connection->failed) {
+        counters_.Add(Counter::kHandshakesFailed);
+        LogOutcome(*connection, "failed", nullptr, why);
+      }
+      return Close(connection);
+    }
+    if (connection->failed) {
+      connection->discarded += static_cast<size_t>(got);
+      if (connection->discarded > kMostDiscarded) return Close(connection);
+      continue;
+    }
+    Advance(connection, {scratch_.get(), static_cast<size_t>(got)});
+    if (connection->dead) return;
+  }
+}
+
+void HandshakeThread::Advance(Connection* connection, std::span<const uint8_t> input) {
+  if (!connection->handshake) {
+    connection->handshake = std::make_unique<Handshake>(connection->listener->contexts);
+    if (!connection->handshake->valid()) return Fail(connection, "out of memory");
+  }
+  const Handshake::Status status = connection->handshake->Advance(&input, &connection->output);
+  if (status == Handshake::Status::kFailed) {
+    return Fail(connection, connection->handshake->error());
+  }
+  if (!FlushOutput(connection)) return;
+  if (status == Handshake::Status::kDone) Complete(connection, input);
+}
+
+// Out of OpenSSL's hands: from here on a relay thread owns the connection.
+void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> leftover) {
+  HandshakeResult result;
+  if (!connection->handshake->Take(&result)) {
+    return Fail(connection, connection->handshake->error());
+  }
+  connection->handshake.reset();
+  LogOutcome(*connection, "granted", &result, {});
+  counters_.Add(Counter::kHandshakesCompleted);
+  if (result.resumed) counters_.Add(Counter::kHandshakesResumed);
+  auto session = std::make_unique<Established>();
+  session->id = connection->id;
+  session->listener = connection->listener;
+  session->client_address = connection->client_address;
+  session->local_address = connection->local_address;
+  session->accepted_ms = connection->accepted_ms;
+  session->suite = result.suite;
+  session->group = result.group;
+  session->resumed = result.resumed;
+  session->max_content = result.max_content;
+  session->rx = std::move(result.rx);
+  session->tx = std::move(result.tx);
+  session->sni = std::move(result.sni);
+  session->alpn = std::move(result.alpn);
+  session->leftover.assign(leftover.begin(), leftover.end());
+  session->unsent = std::move(connection->output);
+  epoll_.Remove(connection->fd.get());
+  session->client = std::move(connection->fd);
+  const auto least =
+      std::min_element(relays_.begin(), relays_.end(),
+                       [](const auto& a, const auto& b) { return a->load() < b->load(); });
+  (*least)->Adopt(std::move(session));
+  Close(connection);
+}
+
+// The alert, if there is one, is sent; then the client has a moment to read it before the socket
+// goes.
+void HandshakeThread::Fail(Connection* connection, std::string_view why) {
+  counters_.Add(Counter::kHandshakesFailed);
+  LogOutcome(*connection, "failed", nullptr, why);
+  connection->failed = true;
+  connection->handshake.reset();
+  timers_.Arm(&connection->timer, kLingerMs, now_ms_);
+  FlushOutput(connection);
+}
+
+void HandshakeThread::OnTimer(Connection* connection) {
+  if (!connection->failed) {
+    counters_.Add(Counter::kHandshakesTimedOut);
+    counters_.Add(Counter::kHandshakesFailed);
+    LogOutcome(*connection, "failed", nullptr, "handshake timeout");
+  }
+  Close(connection);
+}
+
+// Ends this thread's part in a connection, whether its socket has moved on or is closed here.
+void HandshakeThread::Close(Connection* connection) {
+  const bool moved = !connection->fd.valid();
+  connection->dead = true;
+  connection->timer.Cancel();
+  if (!moved) epoll_.Remove(connection->fd.get());
+  connection->fd.Reset();
+  connection->handshake.reset();
+  (connection->previous ? connection->previous->next : all_) = connection->next;
+  if (connection->next) connection->next->previous = connection->previous;
+  --open_;
+  counters_.Subtract(Counter::kHandshakesOpen);
+  if (!moved) state_.ConnectionClosed();
+  closed_.push_back(connection);
+}
+
+void HandshakeThread::DestroyClosed() {
+  for (Connection* connection : closed_) delete connection;
+  closed_.clear();
+}
+
+// After a burst OpenSSL's memory lies free in the allocator: an idle session should not pay for it.
+void HandshakeThread::TrimMemory() {
+  if (open_peak_ < kTrimPeak || open_ > open_peak_ / 2) return;
+  if (now_ms_ - trimmed_ms_ < kTrimEveryMs) return;
+  malloc_trim(0);
+  trimmed_ms_ = now_ms_;
+  open_peak_ = open_;
+}
+
+void HandshakeThread::LogOutcome(const Connection& connection, const char* outcome,
+                                 const HandshakeResult* result, std::string_view error) {
+  // Port scans and health checks come and go without a byte; nobody wants a line for each.
+  const bool nothing_came = !result && !connection.handshake;
+  const Level level = nothing_came ? Level::kDebug : Level::kInfo;
+  if (!state_.log.Enabled(level)) return;
+  LogLine line(state_.log, level, "auth");
+  line.Add("subevent", "handshake")
+      .Add("outcome", outcome)
+      .Add("connection_id", connection.id)
+      .Add("listener", connection.listener->name)
+      .Add("client_ip", connection.client_address.ip())
+      .Add("client_port", connection.client_address.port())
+      .Add("listen_ip", connection.local_address.ip())
+      .Add("listen_port", connection.local_address.port());
+  if (result) {
+    line.Add("tls_version", result->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2")
+        .Add("ciphersuite", result->suite->name)
+        .Add("group", result->group)
+        .Add("resumed", result->resumed)
+        .Add("sni", result->sni)
+        .Add("alpn", result->alpn);
+  } else {
+    line.Add("sni", connection.handshake ? connection.handshake->sni() : std::string())
+        .Add("error_msg", "handshake failed")
+        .Add("error_desc", error);
+  }
+  line.Add("duration_ms", now_ms_ - connection.accepted_ms).Send();
+}
+
+}  // namespace ironsocket

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// A thread's epoll instance, its inbox and its clock: what the handshake and relay threads loop on.
+#pragma once
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "net/unique_fd.h"
+
+namespace ironsocket {
+
+// Milliseconds on CLOCK_MONOTONIC: deadlines don't jump with the wall clock.
+inline int64_t NowMs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
+}
+
+class Epoll {
+ public:
+  Epoll() : fd_(epoll_create1(EPOLL_CLOEXEC)) {}
+  bool valid() const { return fd_.valid(); }
+
+  // 0 or -errno (ENOMEM, ENOSPC: fs.epoll.max_user_watches).
+  int Add(int fd, uint32_t events, uint64_t tag) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = tag;
+    return epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+  }
+  int Modify(int fd, uint32_t events, uint64_t tag) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = tag;
+    return epoll_ctl(fd_.get(), EPOLL_CTL_MOD, fd, &event) == 0 ? 0 : -errno;
+  }
+  // Needed before close() wherever the descriptor may be shared: epoll watches the open file
+  // description, not the number.
+  void Remove(int fd) { epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+  // Events that are ready; none after `timeout_ms` (-1: waits for ever) or on a signal.
+  std::span<epoll_event> Wait(std::span<epoll_event> events, int timeout_ms) {
+    const int count =
+        epoll_wait(fd_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+    return events.first(count > 0 ? count : 0);
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
+// Messages from other threads: any thread pushes, the owner takes all at once when its eventfd says
+// so.
+template <typename Message>
+class Inbox {
+ public:
+  Inbox() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  bool valid() const { return event_.valid(); }
+  int fd() const { return event_.get(); }
+
+  void Push(Message message) {
+    bool first;
+    {
+      std::lock_guard lock(mutex_);
+      first = messages_.empty();
+      messages_.push_back(std::move(message));
+    }
+    if (first) {
+      const uint64_t one = 1;
+      // Can only fail when the counter is full, and then the owner is awake already (eventfd(2)).
+      [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof one);
+    }
+  }
+
+  std::vector<Message> Take() {
+    uint64_t ignored;
+    [[maybe_unused]] const ssize_t got = read(event_.get(), &ignored, sizeof ignored);
+    std::lock_guard lock(mutex_);
+    return std::exchange(messages_, {});
+  }
+
+ private:
+  UniqueFd event_;
+  std::mutex mutex_;
+  std::vector<Message> messages_;
+};
+
+}  // namespace ironsocket

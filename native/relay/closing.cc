@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// The last part of a session's way: every path by which it can end, as the table in docs/design.md
+// has it. A client that is owed something (an alert, close_notify, our FIN) gets it and is then
+// listened to until its FIN or kLingerMs: close() on unread bytes would send a reset that overtakes
+// what was sent.
+#include <openssl/crypto.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "relay/relay_thread.h"
+
+namespace ironsocket {
+namespace {
+
+constexpr uint32_t kLingerMs = 5000;
+
+const char* EngineName(EngineKind engine) {
+  return engine == EngineKind::kKernel ? "kernel" : "userspace";
+}
+
+void SetReset(int fd, bool reset) {
+  const linger option{reset, 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof option);
+}
+
+void AddAddresses(LogLine& line, const Session& session) {
+  line.Add("connection_id", session.id)
+      .Add("listener", session.listener->name)
+      .Add("client_ip", session.client_address.ip())
+      .Add("client_port", session.client_address.port())
+      .Add("listen_ip", session.local_address.ip())
+      .Add("listen_port", session.local_address.port());
+  if (session.backend_address.family() == AF_UNSPEC ||
+      session.backend_address.family() == AF_UNIX) {
+    line.Add("server_ip", session.listener->backend);
+  } else {
+    line.Add("server_ip", session.backend_address.ip())
+        .Add("server_port", session.backend_address.port());
+  }
+}
+
+}  // namespace
+
+const char* ReasonName(CloseReason reason) {
+  switch (reason) {
+    case CloseReason::kNone:
+      return "none";
+    case CloseReason::kClosed:
+      return "closed";
+    case CloseReason::kTruncated:
+      return "truncated";
+    case CloseReason::kClientReset:
+      return "client_reset";
+    case CloseReason::kClientAlert:
+      return "client_alert";
+    case CloseReason::kProtocolFault:
+      return "protocol_fault";
+    case CloseReason::kBackendReset:
+      return "backend_reset";
+    case CloseReason::kBackendFailed:
+      return "backend_failed";
+    case CloseReason::kConnectTimeout:
+      return "connect_timeout";
+    case CloseReason::kIdleTimeout:
+      return "idle_timeout";
+    case CloseReason::kHalfClosedTimeout:
+      return "half_closed_timeout";
+    case CloseReason::kDrained:
+      return "drained";
+    case CloseReason::kInternalError:
+      return "internal_error";
+  }
+  return "unknown";
+}
+
+// Both directions have ended in order; close_notify and our FIN are on their way.
+void RelayThread::Finish(Session* session) {
+  if (session->reason == CloseReason::kNone) session->reason = CloseReason::kClosed;
+  DropBackend(session, true);
+  if (session->client_ended) return Bury(session);
+  session->phase = Phase::kClosing;
+  timers_.Arm(&session->timer, kLingerMs, now_ms_);
+  ClosingTurn(session);
+}
+
+// The client broke the protocol, or can't be served: a fatal alert for it, a reset for the backend.
+void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert) {
+  session->reason = reason;
+  session->alert = alert;
+  DropBackend(session, false);
+  receiver_.Forget(session->rx);
+  const uint8_t message[] = {kAlertFatal, static_cast<uint8_t>(alert)};
+  if (session->close_notify_sent ||
+      !sender_.SealControl(session->tx, ContentType::kAlert, message)) {
+    return ResetBoth(session, reason);
+  }
+  session->phase = Phase::kClosing;
+  timers_.Arm(&session->timer, kLingerMs, now_ms_);
+  ClosingTurn(session);
+}
+
+// A timeout or a drain: close_notify, unless bytes of the answer are stuck, because then it would
+// never arrive.
+void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
+  if (!session->tx.unsent.empty()) return ResetBoth(session, reason);
+  session->reason = reason;
+  DropBackend(session, false);
+  receiver_.Forget(session->rx);
+  const uint8_t message[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
+  if (!session->close_notify_sent &&
+      !sender_.SealControl(session->tx, ContentType::kAlert, message)) {
+    return ResetBoth(session, reason);
+  }
+  session->close_notify_sent = true;
+  session->phase = Phase::kClosing;
+  timers_.Arm(&session->timer, kLingerMs, now_ms_);
+  ClosingTurn(session);
+}
+
+// Nothing more can or may be said: a reset to both sides. Never preceded by close_notify, so a cut
+// answer does not look whole.
+void RelayThread::ResetBoth(Session* session, CloseReason reason) {
+  if (session->phase != Phase::kClosing) session->reason = reason;  // else it has its reason
+  SetReset(session->client.get(), true);
+  Bury(session);
+}
+
+// In order: both directions have ended, so the kernel may finish. Otherwise SO_LINGER, set at
+// connect, makes it a reset.
+void RelayThread::DropBackend(Session* session, bool orderly) {
+  pool_.Release(&session->to_backend);
+  if (!session->backend.valid()) return;
+  if (orderly) SetReset(session->backend.get(), false);
+  epoll_.Remove(session->backend.get());
+  session->backend.Reset();
+}
+
+void RelayThread::ClosingTurn(Session* session) {
+  if (!session->client_shut) {
+    const Step step = FlushToClient(session);
+    if (step == Step::kEnded) return;
+    if (step == Step::kGoOn) {
+      shutdown(session->client.get(), SHUT_WR);
+      session->client_shut = true;
+    }
+  }
+  DiscardClient(session);
+  if (session->dead) return;
+  if (session->client_ended && session->client_shut) Bury(session);
+}
+
+void RelayThread::LogConnected(Session* session) {
+  if (!state_.log.Enabled(Level::kDebug)) return;
+  LogLine line(state_.log, Level::kDebug, "proxy");
+  line.Add("subevent", "server_connect");
+  AddAddresses(line, *session);
+  line.Send();
+}
+
+// The one line that says how a session went. Byte counts are of payload, both as the client sees
+// them.
+void RelayThread::LogEnd(Session* session) {
+  const bool backend_fault = session->reason == CloseReason::kBackendFailed ||
+                             session->reason == CloseReason::kConnectTimeout;
+  const Level level = backend_fault ? Level::kWarn : Level::kInfo;
+  if (!state_.log.Enabled(level)) return;
+  LogLine line(state_.log, level, "proxy");
+  line.Add("subevent", "client_disconnect");
+  AddAddresses(line, *session);
+  line.Add("reason", ReasonName(session->reason));
+  if (session->alert != Alert::kNone) line.Add("alert", AlertName(session->alert));
+  if (backend_fault) {
+    line.Add("error_msg", "backend can't be reached")
+        .Add("error_desc", strerror(session->connect_error));
+  }
+  const Block& sni = session->sni;
+  line.Add("engine_tx", EngineName(session->tx_engine))
+      .Add("engine_rx", EngineName(session->rx_engine))
+      .Add("engine_reason", "offload is not available")
+      .Add("tls_version", session->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2")
+      .Add("ciphersuite", session->suite->name)
+      .Add("group", session->group)
+      .Add("resumed", session->resumed)
+      .Add("sni", std::string_view(reinterpret_cast<const char*>(sni.data + sni.begin), sni.size()))
+      .Add("bytes_from_client", session->bytes_from_client)
+      .Add("bytes_to_client", session->bytes_to_client)
+      .Add("duration_ms", now_ms_ - session->accepted_ms)
+      .Send();
+}
+
+}  // namespace ironsocket

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// The first part of a session's way: a connection to its backend. Every address is tried in turn
+// until one answers or the connect timeout, which covers them all, has passed.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "relay/relay_thread.h"
+
+namespace ironsocket {
+namespace {
+
+constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr uint64_t kBackendBit = 1;
+
+// The machine is short of something for the moment: the address is not to blame. A unix socket with
+// a full backlog says EAGAIN.
+bool IsShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS ||
+         error == EAGAIN || error == ENOSPC;
+}
+
+}  // namespace
+
+void RelayThread::StartConnecting(Session* session) {
+  session->phase = Phase::kConnecting;
+  session->addresses = session->listener->backend_addresses();
+  const size_t count = session->addresses->size();
+  session->addresses_left = static_cast<uint16_t>(count);
+  session->address_index = count > 0 ? static_cast<uint16_t>(session->id % count) : 0;
+  session->connect_error = count > 0 ? 0 : EHOSTUNREACH;
+  timers_.Arm(&session->timer, session->listener->connect_ms, now_ms_);
+  ConnectNext(session);
+}
+
+void RelayThread::ConnectNext(Session* session) {
+  while (session->addresses_left > 0) {
+    const Endpoint& endpoint = (*session->addresses)[session->address_index];
+    const int error = ConnectTo(session, endpoint);
+    if (error == 0) return;  // epoll tells how it went
+    session->backend.Reset();
+    session->connect_error = error;
+    if (IsShortage(error)) return Starve(session);
+    --session->addresses_left;
+    session->address_index =
+        static_cast<uint16_t>((session->address_index + 1) % session->addresses->size());
+  }
+  ConnectFailed(session);
+}
+
+// 0: connecting, or connected already. Otherwise an errno.
+int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
+  UniqueFd fd(socket(endpoint.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return errno;
+  // From here on whoever closes this socket without saying otherwise, the kernel included when it
+  // kills the process, resets it: a cut upload must never look whole. Cleared at an orderly close.
+  const linger reset{1, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  if (endpoint.family() != AF_UNIX) {
+    const int on = 1;
+    setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  if (connect(fd.get(), endpoint.address(), endpoint.length) != 0 && errno != EINPROGRESS) {
+    return errno;
+  }
+  const uint64_t tag = reinterpret_cast<uint64_t>(session) | kBackendBit;
+  if (const int error = epoll_.Add(fd.get(), kEvents, tag)) return -error;
+  session->backend_readable = session->backend_writable = false;
+  session->backend_hangup = session->backend_error = false;
+  session->backend = std::move(fd);
+  session->backend_address = PeerAddress::From(endpoint.storage);
+  return 0;
+}
+
+void RelayThread::ConnectTurn(Session* session) {
+  if (session->client_error) return ResetBoth(session, CloseReason::kClientReset);
+  if (!session->backend.valid()) {
+    if (!session->starved) ConnectNext(session);
+    return;
+  }
+  if (!session->backend_writable) return;
+  int error = 0;
+  socklen_t length = sizeof error;
+  if (getsockopt(session->backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
+  if (error == 0) return Connected(session);
+  DropBackend(session, false);
+  session->connect_error = error;
+  --session->addresses_left;
+  session->address_index =
+      static_cast<uint16_t>((session->address_index + 1) % session->addresses->size());
+  ConnectNext(session);
+}
+
+void RelayThread::Connected(Session* session) {
+  session->phase = Phase::kRelaying;
+  session->addresses.reset();
+  session->backend_readable = true;  // a backend that speaks first may have done so
+  LogConnected(session);
+  ArmForState(session, true);
+  RelayTurn(session);
+}
+
+void RelayThread::ConnectFailed(Session* session) {
+  counters_.Add(Counter::kBackendConnectFailed);
+  const bool timeout = session->connect_error == ETIMEDOUT;
+  state_.sink({EngineEvent::Type::kBackendFailed, session->listener->id, session->connect_error});
+  // No close_notify: an empty answer must not look like one that is whole.
+  EndWithAlert(session, timeout ? CloseReason::kConnectTimeout : CloseReason::kBackendFailed,
+               Alert::kInternalError);
+}
+
+}  // namespace ironsocket

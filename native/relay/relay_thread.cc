@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+#include "relay/relay_thread.h"
+
+#include <cerrno>
+#include <utility>
+
+namespace ironsocket {
+namespace {
+
+constexpr uint64_t kInboxTag = 0;
+constexpr uint64_t kBackendBit = 1;  // the rest of a tag is the Session*
+constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr int64_t kStarvedMs = 50;
+
+}  // namespace
+
+RelayThread::RelayThread(EngineState& state)
+    : state_(state),
+      scratch_(new uint8_t[BufferPool::kLargest]),
+      receiver_(aead_, pool_, scratch_.get()),
+      sender_(aead_, pool_, scratch_.get()) {}
+
+RelayThread::~RelayThread() { Join(); }
+
+bool RelayThread::Start(std::string* error) {
+  if (!epoll_.valid() || !inbox_.valid() || epoll_.Add(inbox_.fd(), EPOLLIN, kInboxTag) != 0) {
+    *error = "a relay thread gets no descriptors";
+    return false;
+  }
+  return thread_.Start(
+      "relay", [this] { Loop(); }, error);
+}
+
+void RelayThread::Adopt(std::unique_ptr<Established> session) {
+  load_.fetch_add(1, std::memory_order_relaxed);
+  inbox_.Push({Command::kAdopt, std::move(session)});
+}
+
+void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr}); }
+
+void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr}); }
+
+void RelayThread::Join() { thread_.Join(); }
+
+void RelayThread::Loop() {
+  std::array<epoll_event, 256> events;
+  while (!stopping_) {
+    now_ms_ = NowMs();
+    int timeout = run_head_ ? 0 : timers_.Timeout(now_ms_);
+    if (starved_until_ms_ != 0 && (timeout < 0 || timeout > kStarvedMs)) timeout = kStarvedMs;
+    const auto ready = epoll_.Wait(events, timeout);
+    now_ms_ = NowMs();
+    for (const epoll_event& event : ready) Dispatch(event);
+    if (starved_until_ms_ != 0 && now_ms_ >= starved_until_ms_) WakeStarved();
+    ExpireTimers();
+    RunQueue();
+    DestroyBuried();
+  }
+  while (all_) ResetBoth(all_, CloseReason::kDrained);
+  run_head_ = run_tail_ = nullptr;
+  for (Session* session : buried_) slab_.Destroy(session);
+  buried_.clear();
+}
+
+void RelayThread::TakeInbox() {
+  for (Message& message : inbox_.Take()) {
+    switch (message.command) {
+      case Command::kAdopt:
+        Create(*message.session);
+        break;
+      case Command::kEndSessions:
+        for (Session* session = all_; session;) {
+          Session* next = session->all_next;
+          if (session->phase != Phase::kClosing) {
+            EndWithCloseNotify(session, CloseReason::kDrained);
+          }
+          session = next;
+        }
+        break;
+      case Command::kStop:
+        stopping_ = true;
+        break;
+    }
+  }
+}
+
+void RelayThread::Dispatch(const epoll_event& event) {
+  if (event.data.u64 == kInboxTag) return TakeInbox();
+  auto* session = reinterpret_cast<Session*>(event.data.u64 & ~kBackendBit);
+  if (session->dead) return;
+  const bool error = event.events & EPOLLERR;
+  // EPOLLHUP alone: both directions have ended in order.
+  const bool hangup = event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+  const bool readable = hangup || (event.events & EPOLLIN);
+  const bool writable = event.events & (EPOLLERR | EPOLLHUP | EPOLLOUT);
+  if (event.data.u64 & kBackendBit) {
+    if (readable) session->backend_readable = true;
+    if (writable) session->backend_writable = true;
+    if (hangup) session->backend_hangup = true;
+    if (error) session->backend_error = true;
+  } else {
+    if (readable) session->client_readable = true;
+    if (writable) session->client_writable = true;
+    if (hangup) session->client_hangup = true;
+    if (error) session->client_error = true;
+  }
+  Enqueue(session);
+}
+
+void RelayThread::Enqueue(Session* session) {
+  if (session->queued || session->dead) return;
+  session->queued = true;
+  session->run_next = nullptr;
+  (run_tail_ ? run_tail_->run_next : run_head_) = session;
+  run_tail_ = session;
+}
+
+// One turn each for the sessions that are queued now; those that queue themselves again wait for
+// the next round.
+void RelayThread::RunQueue() {
+  Session* session = std::exchange(run_head_, nullptr);
+  run_tail_ = nullptr;
+  while (session) {
+    Session* next = session->run_next;
+    session->queued = false;
+    if (!session->dead) RunTurn(session);
+    session = next;
+  }
+}
+
+void RelayThread::RunTurn(Session* session) {
+  // A turn parks bytes in at most four blocks. Where they can't be had nothing is read: slower, but
+  // nothing is lost.
+  if (!pool_.Secure(4)) return Starve(session);
+  switch (session->phase) {
+    case Phase::kConnecting:
+      return ConnectTurn(session);
+    case Phase::kRelaying:
+      return RelayTurn(session);
+    case Phase::kClosing:
+      return ClosingTurn(session);
+  }
+}
+
+void RelayThread::Starve(Session* session) {
+  session->starved = true;
+  if (starved_until_ms_ == 0) starved_until_ms_ = now_ms_ + kStarvedMs;
+}
+
+void RelayThread::WakeStarved() {
+  starved_until_ms_ = 0;
+  for (Session* session = all_; session; session = session->all_next) {
+    if (!session->starved) continue;
+    session->starved = false;
+    Enqueue(session);
+  }
+}
+
+void RelayThread::ExpireTimers() {
+  while (TimerNode* node = timers_.Expired(now_ms_)) OnTimer(reinterpret_cast<Session*>(node));
+}
+
+void RelayThread::OnTimer(Session* session) {
+  switch (session->phase) {
+    case Phase::kConnecting:
+      session->connect_error = ETIMEDOUT;
+      return ConnectFailed(session);
+    case Phase::kRelaying: {
+      const bool half =
+          session->to_backend_flow != Flow::kOpen || session->to_client_flow != Flow::kOpen;
+      return EndWithCloseNotify(session,
+                                half ? CloseReason::kHalfClosedTimeout : CloseReason::kIdleTimeout);
+    }
+    case Phase::kClosing:
+      return ResetBoth(session, session->reason);
+  }
+}
+
+void RelayThread::Create(Established& established) {
+  Session* session = slab_.Create();
+  if (!session) {
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    state_.ConnectionClosed();
+    return;  // ~UniqueFd closes the client
+  }
+  session->all_next = all_;
+  if (all_) all_->all_previous = session;
+  all_ = session;
+  session->id = established.id;
+  session->listener = std::move(established.listener);
+  session->client = std::move(established.client);
+  session->client_address = established.client_address;
+  session->local_address = established.local_address;
+  session->accepted_ms = established.accepted_ms;
+  session->suite = established.suite;
+  session->group = established.group;
+  session->resumed = established.resumed;
+  session->rx.keys = std::move(established.rx);
+  session->tx.keys = std::move(established.tx);
+  session->tx.max_content = established.max_content;
+  session->rx_window = session->tx_window = kMaxPlaintext;
+  counters_.Add(Counter::kSessionsOpen);
+  counters_.Add(Counter::kSessionsTotal);
+
+  uint8_t header[kMaxProxyHeader];
+  const size_t header_length =
+      WriteProxyHeader(session->listener->proxy_protocol,
+                       {session->client_address, session->local_address,
+                        session->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2",
+                        session->suite->name, established.sni, established.alpn, "userspace"},
+                       header);
+  const std::span<const uint8_t> sni(reinterpret_cast<const uint8_t*>(established.sni.data()),
+                                     established.sni.size());
+  const bool kept = pool_.Append(&session->sni, sni) &&
+                    pool_.Append(&session->rx.partial, established.leftover) &&
+                    pool_.Append(&session->tx.unsent, established.unsent) &&
+                    pool_.Append(&session->to_backend, {header, header_length});
+  if (!kept ||
+      epoll_.Add(session->client.get(), kEvents, reinterpret_cast<uint64_t>(session)) != 0) {
+    return ResetBoth(session, CloseReason::kInternalError);
+  }
+  // Its handshake ended while EndSessions was on its way.
+  if (state_.ending) return EndWithCloseNotify(session, CloseReason::kDrained);
+  StartConnecting(session);
+}
+
+// The session has ended: everything it holds is given back now, its memory at the end of the round.
+void RelayThread::Bury(Session* session) {
+  LogEnd(session);
+  session->dead = true;
+  session->timer.Cancel();
+  DropBackend(session, false);
+  epoll_.Remove(session->client.get());
+  session->client.Reset();
+  receiver_.Forget(session->rx);
+  sender_.Forget(session->tx);
+  pool_.Release(&session->to_backend);
+  pool_.Release(&session->sni);
+  (session->all_previous ? session->all_previous->all_next : all_) = session->all_next;
+  if (session->all_next) session->all_next->all_previous = session->all_previous;
+  counters_.Subtract(Counter::kSessionsOpen);
+  load_.fetch_sub(1, std::memory_order_relaxed);
+  state_.ConnectionClosed();
+  buried_.push_back(session);
+}
+
+void RelayThread::DestroyBuried() {
+  size_t kept = 0;
+  for (Session* session : buried_) {
+    if (session->queued) {
+      buried_[kept++] = session;
+    } else {
+      slab_.Destroy(session);
+    }
+  }
+  buried_.resize(kept);
+}
+
+}  // namespace ironsocket

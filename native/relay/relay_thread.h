@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+// A relay thread: owns its sessions from the end of their handshake to their last byte. Loop,
+// timers and run queue are in relay_thread.cc, the way of a session in connect.cc, transfer.cc and
+// closing.cc, in this order.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine_state.h"
+#include "loop/buffer_pool.h"
+#include "loop/epoll.h"
+#include "loop/thread.h"
+#include "loop/timers.h"
+#include "record/aead.h"
+#include "record/userspace.h"
+#include "relay/session.h"
+#include "relay/slab.h"
+
+namespace ironsocket {
+
+class RelayThread {
+ public:
+  explicit RelayThread(EngineState& state);
+  ~RelayThread();
+  RelayThread(const RelayThread&) = delete;
+  RelayThread& operator=(const RelayThread&) = delete;
+
+  // False and `*error` when the thread or its descriptors can't be had.
+  bool Start(std::string* error);
+
+  // From any thread. Adopt takes the session whatever happens; EndSessions says close_notify to
+  // every client and resets every backend; Stop resets what is left and ends the thread, which Join
+  // waits for.
+  void Adopt(std::unique_ptr<Established> session);
+  void EndSessions();
+  void Stop();
+  void Join();
+
+  // Sessions it has or is about to get; any thread.
+  uint32_t load() const { return load_.load(std::memory_order_relaxed); }
+  const ThreadCounters& counters() const { return counters_; }
+
+ private:
+  enum class Command : uint8_t { kAdopt, kEndSessions, kStop };
+  struct Message {
+    Command command;
+    std::unique_ptr<Established> session;
+  };
+  // Opened application data of several records, to be written in one go.
+  struct Gather {
+    static constexpr size_t kPieces = 64;
+    std::array<iovec, kPieces> pieces;
+    size_t count = 0;
+    size_t bytes = 0;
+  };
+  enum class Step : uint8_t { kGoOn, kBlocked, kEnded };
+
+  // relay_thread.cc
+  void Loop();
+  void TakeInbox();
+  void Dispatch(const epoll_event& event);
+  void RunQueue();
+  void RunTurn(Session* session);
+  void ExpireTimers();
+  void OnTimer(Session* session);
+  void Enqueue(Session* session);
+  void Starve(Session* session);
+  void WakeStarved();
+  void Create(Established& established);
+  void Bury(Session* session);
+  void DestroyBuried();
+
+  // connect.cc
+  void StartConnecting(Session* session);
+  void ConnectNext(Session* session);
+  int ConnectTo(Session* session, const Endpoint& endpoint);
+  void ConnectTurn(Session* session);
+  void Connected(Session* session);
+  void ConnectFailed(Session* session);
+
+  // transfer.cc
+  void RelayTurn(Session* session);
+  void PumpToBackend(Session* session);
+  Step ReadClient(Session* session, size_t* budget);
+  Step OpenRecords(Session* session, ssize_t filled, size_t* budget);
+  Step OnControl(Session* session, const Judgement& judgement);
+  Step Forward(Session* session, Gather* gather);
+  Step DeliverParked(Session* session);
+  Step BackendWriteFailed(Session* session, int error);
+  void EndOfClient(Session* session);
+  void DiscardClient(Session* session);
+  void PumpToClient(Session* session);
+  Step ReadBackend(Session* session, size_t* budget);
+  Step FlushToClient(Session* session);
+  bool KeyUpdateDue(Session* session);
+  bool SendKeyUpdate(Session* session);
+  void CheckErrors(Session* session);
+  void ArmForState(Session* session, bool active);
+
+  // closing.cc
+  void Finish(Session* session);
+  void EndWithAlert(Session* session, CloseReason reason, Alert alert);
+  void EndWithCloseNotify(Session* session, CloseReason reason);
+  void ResetBoth(Session* session, CloseReason reason);
+  void DropBackend(Session* session, bool orderly);
+  void ClosingTurn(Session* session);
+  void LogConnected(Session* session);
+  void LogEnd(Session* session);
+
+  EngineState& state_;
+  ThreadCounters counters_;
+  std::atomic<uint32_t> load_{0};
+  Epoll epoll_;
+  Inbox<Message> inbox_;
+  Timers timers_;
+  BufferPool pool_;
+  std::unique_ptr<uint8_t[]> scratch_;
+  Aead aead_;
+  UserspaceReceiver receiver_;
+  UserspaceSender sender_;
+  Slab<Session> slab_;
+  Session* all_ = nullptr;       // every session of the thread
+  Session* run_head_ = nullptr;  // sessions with something to do, in order
+  Session* run_tail_ = nullptr;
+  std::vector<Session*> buried_;  // ended; freed once no event of the batch can name them
+  int64_t now_ms_ = 0;
+  int64_t starved_until_ms_ = 0;  // 0: nobody is starved
+  bool stopping_ = false;
+  Thread thread_;
+};
+
+}  // namespace ironsocket

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+// The whole contract between TypeScript and the addon. Calls take one plain object; failures of system calls throw an Error with
+// code (errno name), negative errno and syscall, like Node's own. Descriptors cross as numbers: those handed in are borrowed unless
+// the comment says "takes"; those that come out are owned by the caller, who gives them to closeFd or to something that takes them.
+import { createRequire } from 'node:module';
+
+export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug';
+export type LogValue = string | number | bigint | boolean;
+
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary. */
+  readonly groups: readonly number[];
+}
+
+export interface CertificateInfo {
+  readonly role: 'leaf' | 'intermediate' | 'root';
+  /** SHA-256, lower-case hex. */
+  readonly fingerprint: string;
+  readonly subject: string;
+  readonly issuer: string;
+  readonly serial: string;
+  /** Seconds since the epoch. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly names: readonly string[];
+  readonly keyType: string;
+}
+
+export interface CertificateReport {
+  readonly chain: readonly CertificateInfo[];
+  readonly keyMatches: boolean;
+  readonly keyType: string;
+}
+
+export interface ListenerPlan {
+  readonly id: number;
+  readonly name: string;
+  readonly fd: number;
+  readonly certificates: readonly { readonly chainFd: number; readonly keyFd: number }[];
+  readonly minVersion: '1.2' | '1.3';
+  readonly maxVersion: '1.2' | '1.3';
+  /** IANA names; empty: the default list. */
+  readonly ciphers: readonly string[];
+  readonly alpn: readonly string[];
+  readonly backend: string;
+  /** Numeric addresses or `unix:` paths. */
+  readonly backendAddresses: readonly string[];
+  readonly proxyProtocol: 'none' | 'v1' | 'v2';
+  /** Milliseconds; 0 is never, but for handshake and connect, which need one. */
+  readonly handshakeMs: number;
+  readonly connectMs: number;
+  readonly idleMs: number;
+  readonly halfClosedMs: number;
+  readonly onTruncation: 'fin' | 'reset';
+}
+
+export interface Plan {
+  readonly listeners: readonly ListenerPlan[];
+  readonly maxConnections: number;
+  /** memfd of createTicketKeys; -1: no tickets. */
+  readonly ticketKeysFd: number;
+}
+
+export type EngineEvent =
+  | { readonly type: 'drained' }
+  | { readonly type: 'backend-failed'; readonly listener: number }
+  | { readonly type: 'accept-paused'; readonly error: string };
+
+/** Names of the numbers that Engine.snapshot writes, in their order (enum Counter of native/engine.h). */
+export const counterNames = [
+  'connections_accepted',
+  'connections_open',
+  'connections_open_max',
+  'connections_refused',
+  'handshakes_open',
+  'handshakes_completed',
+  'handshakes_resumed',
+  'handshakes_failed',
+  'handshakes_timed_out',
+  'sessions_open',
+  'sessions_total',
+  'backend_connect_failed',
+  'bytes_from_client',
+  'bytes_to_client',
+  'key_updates_received',
+  'key_updates_sent',
+  'truncations',
+  'accept_pauses',
+  'log_lines_dropped',
+] as const;
+
+export interface Engine {
+  /** All or nothing: throws ERR_NATIVE_PLAN with a sentence when the plan can't be taken. */
+  configure(plan: Plan): void;
+  setBackend(options: { readonly listener: number; readonly addresses: readonly string[] }): boolean;
+  stopAccepting(): void;
+  endSessions(): void;
+  snapshot(out: BigUint64Array): void;
+  close(): void;
+}
+
+/** One end of an AF_UNIX SOCK_SEQPACKET pair: whole messages with descriptors, order kept, nothing lost while an end is held. */
+export interface Channel {
+  /**
+   * Queues when the socket is full (ENOBUFS over 4,096 messages). At most 64 KiB (EMSGSIZE); longer texts travel as a memfd. Descriptors
+   * (at most 250) are borrowed: they are duplicated before send returns. A message for a peer that is gone is dropped.
+   */
+  send(options: { readonly message: string; readonly fds?: readonly number[] }): void;
+  /** Stops reading and closes. onClose is not called. */
+  close(): void;
+}
+
+export interface Native {
+  /** Version of OpenSSL as linked at run time. */
+  opensslVersion(): string;
+
+  // --- log: one per process
+  /** Starts the log thread; takes the fd. */
+  openLog(options: { readonly fd: number; readonly level: LogLevel; readonly processType: 'master' | 'worker' }): void;
+  log(options: {
+    readonly level: LogLevel;
+    readonly event: string;
+    readonly fields: Readonly<Record<string, LogValue | undefined>>;
+  }): void;
+  /** Takes the fd. */
+  reopenLog(options: { readonly fd: number }): void;
+  logCounts(): { readonly written: number; readonly dropped: number };
+
+  // --- processes
+  /**
+   * PR_SET_DUMPABLE 0, PR_SET_NO_NEW_PRIVS 1, RLIMIT_CORE 0, RLIMIT_NOFILE soft = hard; HUP, INT, TERM, USR1 and USR2 are ignored,
+   * because the keeper sends them as messages. Returns the file limit. First call of a process.
+   */
+  hardenProcess(): { readonly fileLimit: number };
+  socketPair(): { readonly a: number; readonly b: number };
+  /** Takes the fd. `fds` in onMessage are owned by the receiver. onClose: the peer is gone (EOF or error). */
+  openChannel(options: {
+    readonly fd: number;
+    readonly onMessage: (message: string, fds: number[]) => void;
+    readonly onClose: () => void;
+  }): Channel;
+  pidfdOpen(options: { readonly pid: number }): number;
+  pidfdSignal(options: { readonly pidfd: number; readonly signal: number }): void;
+  /** Takes a duplicate of the pidfd; calls back once when the process has ended. Returns a function that stops watching. */
+  watchExit(options: { readonly pidfd: number; readonly onExit: () => void }): () => void;
+  /** Resolves names or numbers of a user and a group (default: the user's own) to ids. Asks NSS and may block: at start only. */
+  lookUpIdentity(options: { readonly user: string; readonly group?: string }): Identity;
+  /** setgroups, setgid, setuid of every thread. Names are resolved by the caller. Nothing happens when we are that identity already. */
+  dropPrivileges(options: Identity): void;
+
+  // --- descriptors and files
+  closeFd(options: { readonly fd: number }): void;
+  /** Clears close-on-exec. For sockets that systemd passed, which Node has marked. */
+  keepFdOverExec(options: { readonly fd: number }): void;
+  duplicateFd(options: { readonly fd: number }): number;
+  /** Non-blocking, CLOEXEC, listening. TCP: SO_REUSEADDR; `[::]` is dual stack unless v6Only. unix: a stale socket file is replaced, a live one is EADDRINUSE. */
+  listen(options: { readonly address: string; readonly backlog: number; readonly v6Only: boolean; readonly mode?: number }): number;
+  /** Numeric address a socket is bound to, `1.2.3.4:80` form. */
+  localAddress(options: { readonly fd: number }): string;
+  /** Copies a file into a sealed memfd. */
+  loadFile(options: { readonly path: string }): number;
+  /** memfd with the given text, and back. For configuration and state, never for secrets. */
+  textToMemfd(options: { readonly name: string; readonly text: string }): number;
+  memfdToText(options: { readonly fd: number }): string;
+
+  // --- certificates and tickets
+  /** keyFd -1: none. Throws ERR_CERTIFICATE_* with a sentence when it can't be read. */
+  inspectCertificate(options: { readonly chainFd: number; readonly keyFd: number }): CertificateReport;
+  generateCertificate(options: { readonly names: readonly string[]; readonly days: number }): {
+    readonly chainFd: number;
+    readonly keyFd: number;
+  };
+  createTicketKeys(): number;
+  rotateTicketKeys(options: { readonly fd: number }): void;
+
+  // --- the engine of a worker
+  createEngine(options: {
+    readonly handshakeThreads: number;
+    readonly relayThreads: number;
+    /** 0: the AEAD limit. */
+    readonly keyUpdateRecords: number;
+    readonly onEvents: (events: readonly EngineEvent[]) => void;
+  }): Engine;
+}
+
+const load = createRequire(import.meta.url);
+
+/** The addon. Loading it under a Node whose OpenSSL is too old is refused by src/runtime.ts before this is imported. */
+export const native: Native = load('../build/Release/ironsocket.node') as Native;
