@@ -10,81 +10,17 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
 #include "handshake/memory_file.h"
+#include "handshake/ticket_page.h"
 
 namespace ironsocket {
 namespace {
 
-struct TicketKey {
-  unsigned char name[16];
-  unsigned char aes_key[32];
-  unsigned char hmac_key[32];
-};
-using Word = uint64_t;
-constexpr size_t kKeyWords = sizeof(TicketKey) / sizeof(Word);
-using KeyWords = std::array<Word, kKeyWords>;
-static_assert(sizeof(KeyWords) == sizeof(TicketKey));
-
-// Key n lives in slot n % 4 and `generation` is the number of the current key:
-//
-//   slot      g-1 % 4     g % 4     g+1 % 4    g+2 % 4
-//            previous    current     next       (free)
-//
-// Rotate() fills the free slot, then publishes generation g+1. A writer that is killed in the
-// middle therefore leaves nothing behind that a reader would look at. A reader that copied the
-// slots of g may have been overtaken by two rotations; then it sees another generation after the
-// copy, and reads again.
-struct Page {
-  Word format;
-  Word generation;
-  KeyWords slots[4];
-};
-constexpr Word kFormat = 0x1235'0001'7469'636bULL;
-constexpr Word kFirstGeneration = 1;
-
-// Acquire on every word instead of one fence: ThreadSanitizer does not know fences, and on x86 both
-// are plain moves.
-Word Load(const Word& word) {
-  return std::atomic_ref<Word>(const_cast<Word&>(word)).load(std::memory_order_acquire);
-}
-void Store(Word& word, Word value) {
-  std::atomic_ref<Word>(word).store(value, std::memory_order_release);
-}
-// A reader's mapping is read-only; a load that is built from a compare-and-swap would fault on it.
-static_assert(std::atomic_ref<Word>::is_always_lock_free);
-
-// The keys of one moment; gone from the stack with the object.
-struct KeySet {
-  TicketKey previous, current, next;
-  KeySet() = default;
-  KeySet(const KeySet&) = delete;
-  KeySet& operator=(const KeySet&) = delete;
-  ~KeySet() { OPENSSL_cleanse(this, sizeof(*this)); }
-};
-
-void CopyKey(const KeyWords& slot, TicketKey* out) {
-  KeyWords words;
-  for (size_t i = 0; i < kKeyWords; i++) words[i] = Load(slot[i]);
-  std::memcpy(out, &words, sizeof(words));
-  OPENSSL_cleanse(&words, sizeof(words));
-}
-
-void ReadKeys(const Page& page, KeySet* keys) {
-  Word before = Load(page.generation);
-  for (;;) {
-    CopyKey(page.slots[(before - 1) % 4], &keys->previous);
-    CopyKey(page.slots[before % 4], &keys->current);
-    CopyKey(page.slots[(before + 1) % 4], &keys->next);
-    Word after = Load(page.generation);
-    if (after == before) return;
-    before = after;
-  }
-}
+constexpr uint64_t kFormat = 0x1235'0001'7469'636bULL;
+constexpr uint64_t kFirstGeneration = 1;
 
 // 0, or -errno when it is no page of ours. Without the shrink seal a truncated file would kill its
 // readers (SIGBUS).
@@ -92,7 +28,8 @@ int CheckFile(int fd) {
   struct stat status;
   int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0 || fstat(fd, &status) != 0) return -errno;
-  bool fits = (seals & F_SEAL_SHRINK) != 0 && status.st_size == static_cast<off_t>(sizeof(Page));
+  bool fits =
+      (seals & F_SEAL_SHRINK) != 0 && status.st_size == static_cast<off_t>(sizeof(TicketPage));
   return fits ? 0 : -EINVAL;
 }
 
@@ -101,13 +38,13 @@ void* MapPage(int fd, int protection) {
     errno = -error;
     return nullptr;
   }
-  void* page = mmap(nullptr, sizeof(Page), protection, MAP_SHARED, fd, 0);
+  void* page = mmap(nullptr, sizeof(TicketPage), protection, MAP_SHARED, fd, 0);
   if (page == MAP_FAILED) return nullptr;
   // As well as limits allow: keys should reach neither a swap device nor a core file.
-  mlock(page, sizeof(Page));
-  madvise(page, sizeof(Page), MADV_DONTDUMP);
-  if (Load(static_cast<const Page*>(page)->format) != kFormat) {
-    munmap(page, sizeof(Page));
+  mlock(page, sizeof(TicketPage));
+  madvise(page, sizeof(TicketPage), MADV_DONTDUMP);
+  if (LoadTicketWord(static_cast<const TicketPage*>(page)->format) != kFormat) {
+    munmap(page, sizeof(TicketPage));
     errno = EINVAL;
     return nullptr;
   }
@@ -129,7 +66,7 @@ bool InitMac(EVP_MAC_CTX* mac, TicketKey* key) {
 }
 
 // Seals with the current key. 1, or -1 on failure.
-int Seal(KeySet* keys, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+int Seal(TicketKeySet* keys, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
          EVP_MAC_CTX* mac) {
   const EVP_CIPHER* aes = EVP_aes_256_cbc();
   TicketKey& key = keys->current;
@@ -141,8 +78,8 @@ int Seal(KeySet* keys, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* c
 
 // 1: opened with the current key; 2: with another, send a fresh ticket; 0: unknown key, full
 // handshake; -1: failure.
-int Open(KeySet* keys, const unsigned char* name, const unsigned char* iv, EVP_CIPHER_CTX* cipher,
-         EVP_MAC_CTX* mac) {
+int Open(TicketKeySet* keys, const unsigned char* name, const unsigned char* iv,
+         EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac) {
   for (TicketKey* key : {&keys->current, &keys->previous, &keys->next}) {
     if (std::memcmp(name, key->name, sizeof(key->name)) != 0) continue;
     bool done = EVP_DecryptInit_ex2(cipher, EVP_aes_256_cbc(), key->aes_key, iv, nullptr) == 1 &&
@@ -158,17 +95,17 @@ int OnTicket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* c
              EVP_MAC_CTX* mac, int seal) {
   const void* page = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), ContextIndex());
   if (page == nullptr) return 0;  // SSL_set_SSL_CTX brought in a context without keys: no ticket
-  KeySet keys;
-  ReadKeys(*static_cast<const Page*>(page), &keys);
+  TicketKeySet keys;
+  ReadTicketKeys(*static_cast<const TicketPage*>(page), &keys);
   return seal ? Seal(&keys, name, iv, cipher, mac) : Open(&keys, name, iv, cipher, mac);
 }
 
 }  // namespace
 
 UniqueFd TicketKeys::Create() {
-  SecretBytes bytes(sizeof(Page));
-  bytes.set_size(sizeof(Page));
-  auto* page = reinterpret_cast<Page*>(bytes.data());
+  SecretBytes bytes(sizeof(TicketPage));
+  bytes.set_size(sizeof(TicketPage));
+  auto* page = reinterpret_cast<TicketPage*>(bytes.data());
   page->format = kFormat;
   page->generation = kFirstGeneration;
   if (RAND_priv_bytes(reinterpret_cast<unsigned char*>(page->slots), sizeof(page->slots)) != 1) {
@@ -179,16 +116,13 @@ UniqueFd TicketKeys::Create() {
 }
 
 int TicketKeys::Rotate(int fd) {
-  KeyWords fresh;
+  TicketKeyWords fresh;
   if (RAND_priv_bytes(reinterpret_cast<unsigned char*>(&fresh), sizeof(fresh)) != 1) return -EIO;
-  auto* page = static_cast<Page*>(MapPage(fd, PROT_READ | PROT_WRITE));
+  auto* page = static_cast<TicketPage*>(MapPage(fd, PROT_READ | PROT_WRITE));
   int error = page == nullptr ? -errno : 0;
   if (page != nullptr) {
-    Word generation = Load(page->generation);
-    KeyWords& slot = page->slots[(generation + 2) % 4];
-    for (size_t i = 0; i < kKeyWords; i++) Store(slot[i], fresh[i]);
-    Store(page->generation, generation + 1);
-    munmap(page, sizeof(Page));
+    RotateTicketKeys(fresh, page);
+    munmap(page, sizeof(TicketPage));
   }
   OPENSSL_cleanse(&fresh, sizeof(fresh));
   return error;
@@ -199,7 +133,7 @@ TicketKeys* TicketKeys::Map(int fd) {
   return page == nullptr ? nullptr : new TicketKeys(page);
 }
 
-TicketKeys::~TicketKeys() { munmap(const_cast<void*>(page_), sizeof(Page)); }
+TicketKeys::~TicketKeys() { munmap(const_cast<void*>(page_), sizeof(TicketPage)); }
 
 void TicketKeys::Use(SSL_CTX* context) {
   SSL_CTX_set_ex_data(context, ContextIndex(), const_cast<void*>(page_));
