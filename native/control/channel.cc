@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "control/channel.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+
+namespace ironsocket {
+namespace {
+
+constexpr int kSendBuffer = 256 * 1024;
+
+// sendmsg(2) with the descriptors as SCM_RIGHTS. 0 or an errno.
+int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
+  iovec part{const_cast<char*>(message.data()), message.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(Channel::kMaxFds * sizeof(int))> control;
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    control.fill(0);
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  ssize_t sent;
+  do {
+    sent = ::sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? errno : 0;
+}
+
+bool PeerIsGone(int error) { return error == EPIPE || error == ECONNRESET || error == ENOTCONN; }
+
+void TakeRights(msghdr* header, std::vector<UniqueFd>* fds) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(header); control != nullptr;
+       control = CMSG_NXTHDR(header, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
+      fds->emplace_back(fd);
+    }
+  }
+}
+
+}  // namespace
+
+Status Channel::Pair(UniqueFd* a, UniqueFd* b) {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
+    return Status::FromErrno("socketpair");
+  }
+  a->Reset(fds[0]);
+  b->Reset(fds[1]);
+  return {};
+}
+
+Channel::Channel(UniqueFd fd) : fd_(std::move(fd)) {
+  ::fcntl(fd_.get(), F_SETFD, FD_CLOEXEC);
+  ::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) | O_NONBLOCK);
+  // Best effort: the default holds a message of kMaxMessage as well, unless somebody lowered it.
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
+}
+
+Status Channel::Send(std::string_view message, std::span<const int> fds) {
+  if (message.empty() || message.size() > kMaxMessage || fds.size() > kMaxFds) {
+    return {EMSGSIZE, "sendmsg"};
+  }
+  if (waiting()) return Enqueue(message, fds);
+  int error = SendMessage(fd_.get(), message, fds);
+  if (error == EAGAIN) return Enqueue(message, fds);
+  if (error == 0 || PeerIsGone(error)) return {};
+  return {error, "sendmsg"};
+}
+
+Status Channel::Enqueue(std::string_view message, std::span<const int> fds) {
+  if (queue_.size() >= kMaxQueued) return {ENOBUFS, "sendmsg"};
+  Queued queued{std::string(message), {}};
+  for (int fd : fds) {
+    UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    if (!copy.valid()) return Status::FromErrno("fcntl");
+    queued.fds.push_back(std::move(copy));
+  }
+  queue_.push_back(std::move(queued));
+  return {};
+}
+
+Status Channel::Flush() {
+  while (!queue_.empty()) {
+    std::vector<int> fds;
+    for (const UniqueFd& fd : queue_.front().fds) fds.push_back(fd.get());
+    int error = SendMessage(fd_.get(), queue_.front().message, fds);
+    if (error == EAGAIN) return {};
+    queue_.pop_front();
+    if (PeerIsGone(error)) queue_.clear();
+    if (error != 0 && !PeerIsGone(error)) return {error, "sendmsg"};
+  }
+  return {};
+}
+
+void Channel::Close() {
+  fd_.Reset();
+  queue_.clear();
+}
+
+Channel::Received Channel::Receive(std::string* message, std::vector<UniqueFd>* fds) {
+  message->resize(kMaxMessage);
+  fds->clear();
+  iovec part{message->data(), message->size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(253 * sizeof(int))> control;
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t length;
+  do {
+    length = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (length < 0 && errno == EINTR);
+  if (length < 0) return errno == EAGAIN ? Received::kNothing : Received::kClosed;
+  TakeRights(&header, fds);
+  // Send() makes no empty messages, so an empty one is the end (recv(2)).
+  if (length == 0) return Received::kClosed;
+  message->resize(static_cast<size_t>(length));
+  if (header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+    fds->clear();
+    return Received::kFdsLost;
+  }
+  return Received::kMessage;
+}
+
+}  // namespace ironsocket

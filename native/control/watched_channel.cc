@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "control/watched_channel.h"
+
+#include <fcntl.h>
+
+namespace ironsocket {
+
+std::shared_ptr<WatchedChannel> WatchedChannel::Open(Watchers* watchers, UniqueFd fd,
+                                                     OnMessage on_message, OnClose on_close,
+                                                     Status* status) {
+  // The watcher owns and closes what it watches, so it gets a duplicate.
+  UniqueFd watched(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+  if (!watched.valid()) {
+    *status = Status::FromErrno("fcntl");
+    return nullptr;
+  }
+  std::shared_ptr<WatchedChannel> self(new WatchedChannel(std::move(fd)));
+  self->on_message_ = std::move(on_message);
+  self->on_close_ = std::move(on_close);
+  int error = 0;
+  self->watcher_ = watchers->Open(
+      std::move(watched), Watchers::Life::kKeepsProcess,
+      [self](int events) { self->OnEvents(events); }, &error);
+  if (error != 0) *status = {-error, "uv_poll_start"};
+  return error == 0 ? self : nullptr;
+}
+
+Status WatchedChannel::Send(std::string_view message, std::span<const int> fds) {
+  if (closed()) return {ENOTCONN, "sendmsg"};
+  Status status = channel_.Send(message, fds);
+  WatchWhatIsNeeded();
+  return status;
+}
+
+void WatchedChannel::Close() {
+  if (closed()) return;
+  std::exchange(watcher_, nullptr)->Close();
+  channel_.Close();
+  on_message_ = nullptr;
+  on_close_ = nullptr;
+}
+
+void WatchedChannel::OnEvents(int events) {
+  if (events & UV_WRITABLE) {
+    // What can't be sent any more is lost with the peer, which reading shows.
+    channel_.Flush();
+    WatchWhatIsNeeded();
+  }
+  if (!(events & UV_READABLE)) return;
+  for (int i = 0; i < kMessagesPerTurn && !closed(); ++i) {
+    if (!ReceiveOne()) return;
+  }
+}
+
+bool WatchedChannel::ReceiveOne() {
+  std::string message;
+  std::vector<UniqueFd> fds;
+  Channel::Received received = channel_.Receive(&message, &fds);
+  if (received == Channel::Received::kNothing) return false;
+  if (received == Channel::Received::kMessage) {
+    OnMessage on_message = on_message_;  // outlives a Close() from within
+    on_message(std::move(message), std::move(fds));
+    return true;
+  }
+  // Lost descriptors can't be asked for again: both sides start anew, as if the peer had died.
+  OnClose on_close = std::move(on_close_);
+  Close();
+  on_close();
+  return false;
+}
+
+void WatchedChannel::WatchWhatIsNeeded() {
+  if (!closed()) watcher_->Watch(UV_READABLE | (channel_.waiting() ? UV_WRITABLE : 0));
+}
+
+}  // namespace ironsocket
