@@ -16,10 +16,7 @@ export interface CertificateFiles {
 export interface ListenerConfig {
   /** Unique. */
   readonly name: string;
-  /**
-   * `1.2.3.4:443`, `[::1]:443`, `unix:/path` (absolute), `unix:@abstract` or `systemd:NAME`. At least one, unique over all
-   * listeners. A `*` of the file has become `[::]`, or `0.0.0.0` where the kernel has no IPv6.
-   */
+  /** `1.2.3.4:443`, `[::1]:443`, `*:443`, `unix:/path` (absolute), `unix:@abstract` or `systemd:NAME`. At least one, unique over all. */
   readonly addresses: readonly string[];
   readonly v6Only: boolean;
   /** `HOST:PORT`, `[v6]:PORT` or `unix:/path` (absolute). With `demo` empty: the master makes it. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What holds when a key is left out and its value depends on the machine. Fixed defaults stand in the schema.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 /** Open files that are no connections: listeners, logs, channels, epolls, pipes, and a reserve for replacing a worker. */
 export const reservedFiles = 512;
@@ -21,9 +21,4 @@ export function connectionsFor(files: number): number {
 export function fileLimit(): number {
   const limit = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
   return limit === undefined || limit === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(limit);
-}
-
-/** A kernel booted without IPv6 has no such file; then `*` is IPv4 only. */
-export function hasIpv6(): boolean {
-  return existsSync('/proc/net/if_inet6');
 }

@@ -245,8 +245,11 @@ function pairCertificates(flags: Flags): Record<string, string>[] {
 function put(tree: Record<string, unknown>, path: Path, value: unknown): void {
   let current: Record<string | number, unknown> = tree;
   path.forEach((part, index) => {
-    if (index === path.length - 1) current[part] = value;
-    else current = (current[part] ??= typeof path[index + 1] === 'number' ? [] : Object.create(null)) as typeof current;
+    const last = index === path.length - 1;
+    if (last || current[part] === undefined) {
+      current[part] = last ? value : typeof path[index + 1] === 'number' ? [] : Object.create(null);
+    }
+    current = current[part] as typeof current;
   });
 }
 

@@ -33,7 +33,7 @@ function expand(issue: Issue, before: Path): Placed[] {
   const path = [...before, ...(issue.path as Path)];
   if (issue.code !== 'invalid_union') return [{ issue, path }];
   const meant = issue.errors.find((branch) =>
-    branch.every((inner) => inner.code !== 'invalid_type' || inner.path.length > 0),
+    branch.some((inner) => inner.path.length > 0 || inner.code === 'custom' || inner.code === 'too_small'),
   );
   return meant === undefined ? [{ issue, path }] : meant.flatMap((inner) => expand(inner, path));
 }

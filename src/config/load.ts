@@ -117,17 +117,14 @@ function resolveListener(listener: RawListener, top: RawConfig, directory: strin
   };
 }
 
-/** Paths become absolute, and `*` the widest address that this kernel has. */
 function resolveAddress(address: Address, directory: string): string {
-  if (address.kind === 'unix' && !address.path.startsWith('@')) return `unix:${resolve(directory, address.path)}`;
-  if (address.kind === 'tcp' && address.host === '*')
-    return `${defaults.hasIpv6() ? '[::]' : '0.0.0.0'}:${address.port}`;
-  return addressText(address);
+  const relative = address.kind === 'unix' && !address.path.startsWith('@');
+  return relative ? `unix:${resolve(directory, address.path)}` : addressText(address);
 }
 
 /** The default of a duration, which the schema has as text for the reference. */
 function fixedMs(key: { unwrap(): { meta(): Readonly<Record<string, unknown>> | undefined } }): number {
-  const parsed = parseDuration(String(key.unwrap().meta()?.default));
+  const parsed = parseDuration(String(key.unwrap().meta()?.defaultValue));
   if ('message' in parsed) throw new Error(`the schema has a bad default: ${parsed.message}`);
   return parsed.value;
 }

@@ -10,10 +10,11 @@ import * as values from './values.ts';
 export interface KeyNotes {
   readonly description: string;
   readonly kind?: keyof typeof kinds;
-  readonly default?: unknown;
+  /** Not `default` and `examples`, which zod drops where a value is transformed. */
+  readonly defaultValue?: unknown;
   /** For defaults that are no fixed value. */
   readonly defaultText?: string;
-  readonly examples?: readonly unknown[];
+  readonly samples?: readonly unknown[];
 }
 
 /** Text with a meaning of its own: how the reference calls it, and what JSON schema can check of it. */
@@ -30,7 +31,7 @@ export const kinds = {
   suite: { text: 'suite', schema: { enum: suiteNames } },
   protocol: { text: 'protocol', schema: { type: 'string', minLength: 1, maxLength: 255 } },
   name: { text: 'name', schema: { type: ['string', 'integer'] } },
-  version: { text: '"1.2" or "1.3"', schema: { enum: ['1.2', '1.3'] } },
+  version: { text: '"1.2" or "1.3"', schema: { enum: ['1.2', '1.3', 1.2, 1.3] } },
 } as const;
 
 /** Text, or a number that YAML took the text for. A hint follows the message in `params`. */
@@ -65,24 +66,24 @@ export const tlsShape = {
   min_version: key(version, {
     description: 'Oldest TLS version that clients may use.',
     kind: 'version',
-    default: '1.2',
+    defaultValue: '1.2',
   }),
   max_version: key(version, {
     description: 'Newest TLS version that clients may use.',
     kind: 'version',
-    default: '1.3',
+    defaultValue: '1.3',
   }),
   ciphers: key(z.array(suite), {
     description:
       'Cipher suites by IANA name; the first that the client also has is taken. Empty: the default list, which is all of them but the CCM ones.',
-    default: [],
-    examples: [['TLS_AES_128_GCM_SHA256', 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256']],
+    defaultValue: [],
+    samples: [['TLS_AES_128_GCM_SHA256', 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256']],
   }),
   alpn: key(z.array(protocol), {
     description:
       'Protocols offered by ALPN, in order of preference. A client that offers ALPN and has none of them is refused. Empty: ALPN is not used.',
-    default: [],
-    examples: [['h2', 'http/1.1']],
+    defaultValue: [],
+    samples: [['h2', 'http/1.1']],
   }),
 };
 
@@ -90,18 +91,18 @@ export const timeoutsShape = {
   handshake: key(timeout, {
     description: 'From accepting the connection to the end of the TLS handshake.',
     kind: 'timeout',
-    default: '10s',
+    defaultValue: '10s',
   }),
-  connect: key(timeout, { description: 'For connecting to the backend.', kind: 'timeout', default: '5s' }),
+  connect: key(timeout, { description: 'For connecting to the backend.', kind: 'timeout', defaultValue: '5s' }),
   idle: key(duration, {
     description: 'A session without a byte in either direction for so long is ended. 0 is never.',
     kind: 'duration',
-    default: '1h',
+    defaultValue: '1h',
   }),
   half_closed: key(duration, {
     description: 'When one side has finished sending, how long the other may stay silent. 0 is for ever.',
     kind: 'duration',
-    default: '60s',
+    defaultValue: '60s',
   }),
 };
 
@@ -109,12 +110,12 @@ export const certificateShape = {
   cert: path.meta({
     kind: 'path',
     description: 'PEM file with the certificate, followed by the intermediates that lead to the root.',
-    examples: ['/etc/letsencrypt/live/example.com/fullchain.pem'],
+    samples: ['/etc/letsencrypt/live/example.com/fullchain.pem'],
   }),
   key: path.meta({
     kind: 'path',
     description: 'PEM file with its private key, not encrypted. Nobody but its owner should be able to read it.',
-    examples: ['/etc/letsencrypt/live/example.com/privkey.pem'],
+    samples: ['/etc/letsencrypt/live/example.com/privkey.pem'],
   }),
 };
 
@@ -123,23 +124,23 @@ export const listenerShape = {
     description: 'What logs and metrics call it. Unique.',
     kind: 'name',
     defaultText: 'the (first) `listen` address',
-    examples: ['web'],
+    samples: ['web'],
   }),
   listen: z.union([listenAddress, z.array(listenAddress).min(1)], { error: 'an address or a list of addresses' }).meta({
     description:
       'Where clients connect: `1.2.3.4:443`, `"[2001:db8::1]:443"`, `"*:443"` for all addresses of IPv4 and IPv6, `unix:/path`, or `systemd:NAME` for a socket passed by systemd. One, or a list.',
     kind: 'listen',
-    examples: ['0.0.0.0:443', ['192.0.2.1:443', '[2001:db8::1]:443']],
+    samples: ['0.0.0.0:443', ['192.0.2.1:443', '[2001:db8::1]:443']],
   }),
   v6_only: key(z.boolean(), {
     description: 'Whether `*` and `[::]` leave IPv4 out.',
-    default: false,
+    defaultValue: false,
   }),
   backend: parsed(values.parseBackend, 'an address').meta({
     description:
       'Where the decrypted bytes go: `HOST:PORT`, `"[2001:db8::1]:8080"` or `unix:/path`. A host name is resolved again from time to time.',
     kind: 'backend',
-    examples: ['127.0.0.1:8080'],
+    samples: ['127.0.0.1:8080'],
   }),
   certificates: z
     .array(z.strictObject(certificateShape))
@@ -147,17 +148,17 @@ export const listenerShape = {
     .meta({
       description:
         'Certificates with their keys. The one that fits the name the client asks for is used, otherwise the first. Paths are relative to the configuration file.',
-      examples: [[{ cert: 'fullchain.pem', key: 'privkey.pem' }]],
+      samples: [[{ cert: 'fullchain.pem', key: 'privkey.pem' }]],
     }),
   proxy_protocol: key(z.enum(['none', 'v1', 'v2']), {
     description:
       'Tells the backend the address of the client by a header of the PROXY protocol before the first byte. The backend must expect it.',
-    default: 'none',
+    defaultValue: 'none',
   }),
   on_truncation: key(z.enum(['fin', 'reset']), {
     description:
       'What the backend sees when a client closes the connection without the closing message of TLS: `fin` (end of data) or `reset` (an error, so that a cut upload never looks whole).',
-    default: 'fin',
+    defaultValue: 'fin',
   }),
   timeouts: key(z.strictObject(timeoutsShape), { description: 'Timeouts that differ from those at the top.' }),
   tls: key(z.strictObject(tlsShape), { description: 'TLS settings that differ from those at the top.' }),
@@ -168,18 +169,18 @@ export const configShape = {
     description: 'Who the process that talks to the network becomes. Only when started as root.',
     kind: 'account',
     defaultText: 'the user who starts ironsocket',
-    examples: ['nobody'],
+    samples: ['nobody'],
   }),
   group: key(account, {
     description: 'And in which group.',
     kind: 'account',
     defaultText: 'the groups of `user`',
-    examples: ['nogroup'],
+    samples: ['nogroup'],
   }),
   max_connections: key(z.int().min(1).max(10_000_000), {
     description: 'Connections at a time, over all listeners; more are closed at once. Each needs two open files.',
     defaultText: 'what the limit of open files allows: (limit - 512) / 2, at most 1000000',
-    examples: [9000],
+    samples: [9000],
   }),
   threads: key(
     z.strictObject({
@@ -192,13 +193,13 @@ export const configShape = {
     z.strictObject({
       level: key(z.enum(['fatal', 'error', 'warn', 'info', 'debug']), {
         description: 'The least important lines that are written.',
-        default: 'info',
+        defaultValue: 'info',
       }),
       file: key(path, {
         description: '`stdout`, `stderr`, or a file, which is opened again at SIGUSR1.',
         kind: 'path',
-        default: 'stdout',
-        examples: ['/var/log/ironsocket.log'],
+        defaultValue: 'stdout',
+        samples: ['/var/log/ironsocket.log'],
       }),
     }),
     { description: 'The log, in logfmt.' },
@@ -209,7 +210,7 @@ export const configShape = {
       drain: key(duration, {
         description: 'After SIGTERM, how long sessions may go on. 0 ends them at once.',
         kind: 'duration',
-        default: '30s',
+        defaultValue: '30s',
       }),
     }),
     { description: 'Timeouts of all listeners: `500ms`, `10s`, `5m`, `1h`.' },
@@ -217,7 +218,7 @@ export const configShape = {
   tls: key(
     z.strictObject({
       ...tlsShape,
-      tickets: key(z.boolean(), { description: 'Whether clients may resume sessions by tickets.', default: true }),
+      tickets: key(z.boolean(), { description: 'Whether clients may resume sessions by tickets.', defaultValue: true }),
     }),
     { description: 'TLS settings of all listeners.' },
   ),

@@ -28,6 +28,7 @@ export function semanticComplaints(source: Source): Complaint[] {
   const list = Array.isArray(top.listeners) ? top.listeners : [];
   const listeners = list.map((value, index) => readListener(value, index, source.directory));
   return [
+    ...groupComplaints(top),
     ...tlsComplaints(inherited, {}, ['tls']),
     ...listeners.flatMap((listener) => [
       ...tlsComplaints(listener.tls, inherited, [...listener.path, 'tls']),
@@ -37,6 +38,12 @@ export function semanticComplaints(source: Source): Complaint[] {
     ...sameNames(listeners),
     ...sameAddresses(listeners),
   ];
+}
+
+function groupComplaints(top: Readonly<Record<string, unknown>>): Complaint[] {
+  if (top.group === undefined || top.user !== undefined) return [];
+  const hint = 'give "user" too, or neither';
+  return [{ code: 'ERR_CONFIG_GROUP', path: ['group'], message: 'there is a group, but no user', hint }];
 }
 
 function readListener(value: unknown, index: number, directory: string): Listener {

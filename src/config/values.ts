@@ -99,7 +99,11 @@ function parseAddress(text: string, forms: string): Parsed<Address> {
         forms === listenForms ? `write "*:${port}" for all addresses, or 127.0.0.1:${port}` : `write 127.0.0.1:${port}`,
     };
   }
-  if (isIPv6(text)) return { message: `${quoted(text)} has no port`, hint: `write "[${text}]:PORT"` };
+  if (isIPv6(text)) {
+    const head = text.slice(0, text.lastIndexOf(':'));
+    const address = isIPv6(head) ? `[${head}]${text.slice(head.length)}` : `[${text}]:PORT`;
+    return { message: `${quoted(text)} has an IPv6 address without brackets`, hint: `write "${address}"` };
+  }
   const match = /^(?:\[(?<six>[^\]]*)\]|(?<host>[^:[\]]*))(?::(?<port>.*))?$/su.exec(text);
   if (match?.groups === undefined) {
     return text.includes(':') && !text.includes('[') && isIPv6(text.slice(0, text.lastIndexOf(':')))

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// `ironsocket check`: all that is wrong with a configuration and with what it needs, or a summary of what it would do.
+
+import { type CheckResult, examine } from '../config/check.ts';
+import { dateText } from '../config/check-certificates.ts';
+import type { Config, ListenerConfig } from '../config/config.ts';
+import type { ConfigRequest } from '../config/flags.ts';
+import { loadConfig } from '../config/load.ts';
+import { optionsFor, renderFaults } from '../config/render.ts';
+import { ConfigError } from '../errors.ts';
+import type { CertificateReport } from '../native.ts';
+
+/** Prints a summary to stdout and warnings to stderr. Throws ConfigError when there is a fault. */
+export function check(request: ConfigRequest): void {
+  const config = loadConfig(request);
+  const result = examine(config, { ports: true });
+  if (result.faults.some(({ severity }) => severity === 'fault')) throw new ConfigError(result.faults);
+  if (result.faults.length > 0) process.stderr.write(`${renderFaults(result.faults, optionsFor(process.stderr))}\n`);
+  process.stdout.write(summary(request.file ?? 'the command line', config, result, Date.now() / 1000));
+}
+
+export function summary(name: string, config: Config, result: CheckResult, now: number): string {
+  const listeners = config.listeners.map((listener, index) =>
+    listenerText(listener, result.certificates[index] ?? [], now),
+  );
+  const warnings = result.faults.length;
+  const verdict = warnings === 0 ? 'OK' : `OK, with ${warnings} warning${warnings === 1 ? '' : 's'}`;
+  return `${name}: ${verdict}\n\n${listeners.join('\n')}`;
+}
+
+function listenerText(
+  listener: ListenerConfig,
+  reports: readonly (CertificateReport | undefined)[],
+  now: number,
+): string {
+  const addresses = listener.addresses.join(', ');
+  const title = addresses === listener.name ? '' : `${listener.name}: `;
+  const versions =
+    listener.minVersion === listener.maxVersion
+      ? listener.minVersion
+      : `${listener.minVersion} to ${listener.maxVersion}`;
+  const details = [
+    `TLS ${versions}`,
+    ...(listener.alpn.length > 0 ? [`ALPN ${listener.alpn.join(', ')}`] : []),
+    ...(listener.proxyProtocol === 'none' ? [] : [`PROXY ${listener.proxyProtocol} to the backend`]),
+  ];
+  const backend = listener.backend === '' ? 'a page of its own' : listener.backend;
+  const rows = [
+    `  ${title}${addresses} -> ${backend}`,
+    `    ${details.join(', ')}`,
+    ...reports.map((report) => certificateText(report, now)),
+  ];
+  return rows.map((row) => `${row}\n`).join('');
+}
+
+function certificateText(report: CertificateReport | undefined, now: number): string {
+  const leaf = report?.chain[0];
+  if (leaf === undefined) return '';
+  const days = Math.floor((leaf.notAfter - now) / 86_400);
+  const names = leaf.names.length > 0 ? leaf.names.join(', ') : leaf.subject;
+  return `    certificate ${names} (${leaf.keyType}), expires ${dateText(leaf.notAfter)}, in ${days} day${days === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// Whether the certificates and keys of a configuration can be used. The addon reads the files: no key becomes a JavaScript value.
+import { statSync } from 'node:fs';
+import { type CertificateInfo, type CertificateReport, native } from '../native.ts';
+import type { CertificateFiles, ListenerConfig } from './config.ts';
+import type { Complaint, Path } from './fault.ts';
+import { suites } from './suites.ts';
+
+export interface CertificateCheck {
+  readonly complaints: readonly Complaint[];
+  /** Undefined when the certificate itself could not be read. */
+  readonly report?: CertificateReport;
+}
+
+const day = 86_400;
+const soonDays = 14;
+/** OpenSSL's default security level takes nothing smaller (SSL_CTX_set_security_level(3)). */
+const minRsaBits = 2048;
+
+/** `path` is that of the pair. `now` in seconds since the epoch. */
+export function checkCertificate(files: CertificateFiles, path: Path, now: number): CertificateCheck {
+  const chainFd = load(files.cert);
+  const keyFd = load(files.key);
+  try {
+    const complaints: Complaint[] = [];
+    if (typeof chainFd !== 'number') complaints.push({ ...chainFd, path: [...path, 'cert'] });
+    if (typeof keyFd !== 'number') complaints.push({ ...keyFd, path: [...path, 'key'] });
+    else complaints.push(...rightsComplaints(files.key, [...path, 'key']));
+    if (typeof chainFd !== 'number') return { complaints };
+    const report = inspect(chainFd, -1);
+    if ('message' in report) {
+      complaints.push({ code: 'ERR_CERTIFICATE_PEM', path: [...path, 'cert'], ...report, hint: certHint(files.cert) });
+      return { complaints };
+    }
+    complaints.push(...chainComplaints(report, [...path, 'cert'], now));
+    if (typeof keyFd === 'number') complaints.push(...keyComplaints(chainFd, keyFd, [...path, 'key'], files));
+    return { complaints, report };
+  } finally {
+    for (const fd of [chainFd, keyFd]) if (typeof fd === 'number') native.closeFd({ fd });
+  }
+}
+
+type FileFault = Omit<Complaint, 'path'>;
+
+function load(path: string): number | FileFault {
+  try {
+    return native.loadFile({ path });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const known: Readonly<Record<string, readonly [string, string?]>> = {
+      ENOENT: [`there is no file ${path}`, 'relative paths start at the directory of the configuration file'],
+      ENOTDIR: [`there is no file ${path}`, 'a part of the path is no directory'],
+      EACCES: [
+        `${path} may not be read by this user`,
+        'check the rights of the file and of its directories, or start as root',
+      ],
+      EISDIR: [`${path} is a directory`, 'name the PEM file in it'],
+      EINVAL: [`${path} is no regular file`],
+      EFBIG: [`${path} is larger than 1 MiB, which no certificate is`],
+    };
+    const [text, hint] = known[code ?? ''] ?? [`${path} can not be read: ${message}`];
+    return { code: 'ERR_CERTIFICATE_FILE', message: text, hint };
+  }
+}
+
+function inspect(chainFd: number, keyFd: number): CertificateReport | { readonly message: string } {
+  try {
+    return native.inspectCertificate({ chainFd, keyFd });
+  } catch (error) {
+    if (!String((error as NodeJS.ErrnoException).code).startsWith('ERR_CERTIFICATE')) throw error;
+    return { message: (error as Error).message };
+  }
+}
+
+function certHint(file: string): string {
+  return `a PEM file has a line "-----BEGIN CERTIFICATE-----"; DER becomes PEM by: openssl x509 -inform DER -in ${file}`;
+}
+
+function keyComplaints(chainFd: number, keyFd: number, path: Path, files: CertificateFiles): Complaint[] {
+  const report = inspect(chainFd, keyFd);
+  if ('message' in report) {
+    const hint = report.message.includes('encrypted')
+      ? `decrypt it by: openssl pkey -in ${files.key} -out NEW.pem, and keep it readable by its owner only`
+      : 'a PEM file has a line "-----BEGIN PRIVATE KEY-----"';
+    return [{ code: 'ERR_CERTIFICATE_KEY', path, message: report.message, hint }];
+  }
+  if (report.keyMatches) return [];
+  const message = `the key (${report.keyType}) does not match the certificate of ${nameOf(report.chain[0])}`;
+  return [{ code: 'ERR_CERTIFICATE_MISMATCH', path, message, hint: `name the key that ${files.cert} was made for` }];
+}
+
+/** faults.md calls for more than a look: a key that all may read is no secret. */
+function rightsComplaints(file: string, path: Path): Complaint[] {
+  const { mode, gid } = statSync(file);
+  const rights = (mode & 0o777).toString(8).padStart(3, '0');
+  const hint = `chmod 600 ${file}`;
+  if ((mode & 0o007) !== 0) {
+    return [
+      { code: 'ERR_CERTIFICATE_KEY_RIGHTS', path, message: `the key can be read by everybody (mode ${rights})`, hint },
+    ];
+  }
+  if ((mode & 0o040) === 0 || gid === 0) return [];
+  const message = `the key can be read by the group ${gid} (mode ${rights})`;
+  return [{ severity: 'warning', code: 'ERR_CERTIFICATE_KEY_RIGHTS', path, message, hint }];
+}
+
+function chainComplaints(report: CertificateReport, path: Path, now: number): Complaint[] {
+  const { chain } = report;
+  const [leaf] = chain;
+  const complaints = chain.flatMap((certificate, index) => timeComplaints(certificate, index, path, now));
+  const bits = /^RSA (\d+)$/.exec(leaf?.keyType ?? '')?.[1];
+  if (bits !== undefined && Number(bits) < minRsaBits) {
+    complaints.push({
+      code: 'ERR_CERTIFICATE_WEAK',
+      path,
+      message: `the key of the certificate has ${bits} bits, RSA needs ${minRsaBits}`,
+      hint: 'have it issued again with a longer key',
+    });
+  }
+  const broken = chain.findIndex((certificate, index) => {
+    const next = chain[index + 1];
+    return next !== undefined && certificate.issuer !== next.subject;
+  });
+  if (broken < 0) return complaints;
+  const leafLater = chain
+    .slice(1)
+    .some((certificate) => certificate.issuer === leaf?.subject && certificate.subject !== leaf.subject);
+  const message = leafLater
+    ? `the certificate of ${nameOf(leaf)} comes first, but others of the file are issued by it`
+    : `certificate ${broken + 1} of the file is issued by ${quotedName(chain[broken]?.issuer)}, but certificate ${broken + 2} is ${quotedName(chain[broken + 1]?.subject)}`;
+  const hint = 'the order is: your certificate, then each issuer after what it issued';
+  return [...complaints, { code: 'ERR_CERTIFICATE_CHAIN', path, message, hint }];
+}
+
+function timeComplaints(certificate: CertificateInfo, index: number, path: Path, now: number): Complaint[] {
+  const what =
+    index === 0 ? `the certificate of ${nameOf(certificate)}` : `the intermediate ${quotedName(certificate.subject)}`;
+  if (now > certificate.notAfter) {
+    const message = `${what} has expired on ${dateText(certificate.notAfter)}`;
+    return [{ code: 'ERR_CERTIFICATE_EXPIRED', path, message, hint: 'renew it' }];
+  }
+  if (now < certificate.notBefore) {
+    const message = `${what} is not valid before ${dateText(certificate.notBefore)}`;
+    return [{ code: 'ERR_CERTIFICATE_NOT_YET_VALID', path, message, hint: 'is the clock of this machine right?' }];
+  }
+  const days = Math.floor((certificate.notAfter - now) / day);
+  if (days >= soonDays) return [];
+  const left = days === 0 ? 'in less than a day' : `in ${days} day${days === 1 ? '' : 's'}`;
+  const message = `${what} expires ${left}, on ${dateText(certificate.notAfter)}`;
+  return [{ severity: 'warning', code: 'ERR_CERTIFICATE_EXPIRES', path, message, hint: 'renew it' }];
+}
+
+/** A certificate that TLS 1.2 clients can't get, as every suite of the list signs with another kind of key. */
+export function suiteComplaints(
+  listener: ListenerConfig,
+  reports: readonly (CertificateReport | undefined)[],
+  path: Path,
+): Complaint[] {
+  if (listener.minVersion !== '1.2' || listener.ciphers.length === 0) return [];
+  const kinds = new Set(suites.filter(({ name }) => listener.ciphers.includes(name)).flatMap(({ key }) => key ?? []));
+  const fits = (report: CertificateReport | undefined) => report !== undefined && kinds.has(keyKind(report));
+  return reports.flatMap((report, index) => {
+    if (report === undefined || kinds.size === 0 || fits(report)) return [];
+    const names = report.chain[0]?.names ?? [];
+    // an RSA certificate may stand beside an ECDSA one of the same names
+    if (reports.some((other) => fits(other) && names.every((name) => other?.chain[0]?.names.includes(name)))) return [];
+    const message = `no TLS 1.2 suite of the list fits the certificate of ${nameOf(report.chain[0])}, whose key is ${report.chain[0]?.keyType}`;
+    const hint = `add a suite TLS_ECDHE_${keyKind(report)}_WITH_..., or set min_version: "1.3"`;
+    return [{ code: 'ERR_CERTIFICATE_SUITES', path: [...path, 'certificates', index, 'cert'], message, hint }];
+  });
+}
+
+/** EdDSA certificates are used by the ECDSA suites (RFC 8422, 5.1.1). */
+function keyKind(report: CertificateReport): 'RSA' | 'ECDSA' {
+  return report.chain[0]?.keyType.startsWith('RSA') ? 'RSA' : 'ECDSA';
+}
+
+function nameOf(certificate: CertificateInfo | undefined): string {
+  return certificate?.names[0] ?? quotedName(certificate?.subject);
+}
+
+function quotedName(name: string | undefined): string {
+  return `"${name ?? ''}"`;
+}
+
+/** `2026-11-21 02:15 UTC` */
+export function dateText(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+}
