@@ -171,4 +171,6 @@ bool InspectCertificate(int chain_fd, int key_fd, CertificateReport* out, std::s
   return true;
 }
 
+std::vector<std::string> CertificateNames(X509* certificate) { return DnsNames(certificate); }
+
 }  // namespace ironsocket
