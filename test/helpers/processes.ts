@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// What /proc tells of the processes under test, limited to what an unprivileged user may read of a process that is not dumpable.
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** Pids of the children of `pid`, their children and so on. */
+export function descendants(pid: number): number[] {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const parent = statusField(Number(name), 'PPid');
+    if (parent !== undefined) parents.set(Number(name), parent);
+  }
+  const found: number[] = [];
+  for (let level = [pid]; level.length > 0; ) {
+    level = [...parents].filter(([, parent]) => level.includes(parent)).map(([child]) => child);
+    found.push(...level);
+  }
+  return found;
+}
+
+/** False for a process that is gone or a zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+/** Resident memory in bytes. */
+export function residentBytes(pid: number): number {
+  return (statusField(pid, 'VmRSS') ?? 0) * 1024;
+}
+
+/** Size of the descriptor table's use, where it may be seen (root); undefined elsewhere. */
+export function openFiles(pid: number): number | undefined {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return undefined;
+  }
+}
+
+/** CPU time used so far, user and system, in seconds. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+function statusField(pid: number, name: string): number | undefined {
+  try {
+    const match = new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'));
+    return match === null ? undefined : Number(match[1]);
+  } catch {
+    return undefined;
+  }
+}

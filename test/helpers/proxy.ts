@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// The real proxy in its own processes: started with a configuration file or flags, watched through its log, ended and checked
+// for leftovers.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ecdsa, type TestCertificate } from './certificates.ts';
+import { type LogLine, LogLines } from './log-lines.ts';
+import { descendants, isAlive } from './processes.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+export const nodePath = join(root, 'node_modules/.bin/node');
+export const cliPath = join(root, 'dist/cli.js');
+
+/** The record engines that this machine can run; every behaviour is tested with each. */
+export const engines = ['userspace'] as const;
+export const versions = ['1.3', '1.2'] as const;
+
+export interface ListenerOptions {
+  /** Where sessions go: `HOST:PORT` or `unix:/path`. */
+  readonly backend: string;
+  readonly name?: string;
+  /** Left out: 127.0.0.1 and a free port. */
+  readonly listen?: string | readonly string[];
+  readonly certificates?: readonly TestCertificate[];
+  /** Any other key of a listener, as in the configuration file. */
+  readonly [key: string]: unknown;
+}
+
+export interface ProxyOptions {
+  readonly listeners: readonly ListenerOptions[];
+  /** Top-level keys besides `listeners`, as in the configuration file. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Soft and hard limit of open files. */
+  readonly files?: number;
+  /** False: the log goes elsewhere, readiness is when the first listener accepts. */
+  readonly log?: boolean;
+}
+
+export interface Proxy {
+  readonly log: LogLines;
+  /** What came on stderr. */
+  readonly stderr: () => string;
+  /** Ports of the listeners, in their order. */
+  readonly ports: readonly number[];
+  /** The first listener's. */
+  readonly port: number;
+  /** Temporary directory with the configuration; gone after stop. */
+  readonly directory: string;
+  readonly child: ChildProcess;
+  readonly keeperPid: number;
+  readonly masterPid: () => number;
+  readonly workerPid: () => number;
+  /** The last log line of the session of the client with this port. */
+  readonly sessionEnd: (clientPort: number | undefined) => Promise<LogLine>;
+  /** TERM, waits, and throws unless the exit code is 0 and no process is left. */
+  readonly stop: () => Promise<void>;
+}
+
+/** Starts `ironsocket run -c FILE` and waits until it serves. */
+export async function startProxy(options: ProxyOptions): Promise<Proxy> {
+  const directory = mkdtempSync(join(tmpdir(), 'ironsocket-test-'));
+  const ports: number[] = [];
+  const listeners: unknown[] = [];
+  for (const { certificates = [ecdsa], listen, ...rest } of options.listeners) {
+    const port = await freePort();
+    ports.push(port);
+    listeners.push({ ...rest, listen: listen ?? `127.0.0.1:${port}`, certificates });
+  }
+  const log = { level: 'debug', ...(options.config?.log as object | undefined) };
+  const timeouts = { drain: '1s', ...(options.config?.timeouts as object | undefined) };
+  // JSON is YAML.
+  const file = join(directory, 'ironsocket.yaml');
+  writeFileSync(file, JSON.stringify({ ...options.config, log, timeouts, listeners }, null, 2));
+  const proxy = spawnProxy(['run', '-c', file], { ...options, ports, directory });
+  if (options.log === false) await accepting(proxy);
+  else await ready(proxy);
+  return proxy;
+}
+
+/** Starts any command of ironsocket, without waiting. */
+export function spawnProxy(
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; files?: number; ports?: readonly number[]; directory?: string } = {},
+): Proxy {
+  const limit = options.files === undefined ? '' : `ulimit -n ${options.files} && `;
+  const child = spawn('bash', ['-c', `${limit}exec "$@"`, 'bash', nodePath, cliPath, ...args], {
+    env: { ...process.env, NO_COLOR: '1', ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const log = new LogLines();
+  let stderr = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => log.push(text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const killAll = (): void => {
+    for (const pid of [...descendants(child.pid ?? 0), child.pid ?? 0]) kill(pid, 'SIGKILL');
+  };
+  process.on('exit', killAll);
+  const exited = once(child, 'exit');
+  const lastPid = (match: Record<string, string>, key: string): number => Number(log.all(match).at(-1)?.[key] ?? 0);
+  const { ports = [], directory = '' } = options;
+  return {
+    log,
+    stderr: () => stderr,
+    ports,
+    port: ports[0] ?? 0,
+    directory,
+    child,
+    keeperPid: child.pid ?? 0,
+    masterPid: () => lastPid({ process_type: 'master' }, 'pid'),
+    workerPid: () => lastPid({ event: 'worker', worker_state: 'spawned' }, 'worker_pid'),
+    sessionEnd: (clientPort) =>
+      log.waitFor({ event: 'proxy', subevent: 'client_disconnect', client_port: clientPort ?? -1 }),
+    stop: async () => {
+      const pids = descendants(child.pid ?? 0);
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      const timer = setTimeout(killAll, 15_000);
+      const [code, signal] = await exited;
+      clearTimeout(timer);
+      process.off('exit', killAll);
+      if (directory !== '') rmSync(directory, { recursive: true, force: true });
+      const left = pids.filter(isAlive);
+      for (const pid of left) kill(pid, 'SIGKILL');
+      if (code !== 0) throw new Error(`the proxy ended with ${code ?? signal}\n${log.tail()}\n${stderr}`);
+      if (left.length > 0) throw new Error(`processes left behind: ${left}`);
+      if (log.strange.length > 0) throw new Error(`lines that are no logfmt: ${log.strange.join('\n')}`);
+    },
+  };
+}
+
+async function ready(proxy: Proxy): Promise<void> {
+  const ended = once(proxy.child, 'exit').then(([code, signal]) => {
+    throw new Error(`the proxy ended at once with ${code ?? signal}\n${proxy.log.tail()}\n${proxy.stderr()}`);
+  });
+  ended.catch(() => {});
+  await Promise.race([proxy.log.waitFor({ event: 'ready' }), ended]);
+}
+
+async function accepting(proxy: Proxy): Promise<void> {
+  for (;;) {
+    const socket = net.connect(proxy.port, '127.0.0.1');
+    const connected = await new Promise<boolean>((resolve) => {
+      socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
+    });
+    socket.destroy();
+    if (connected) return;
+    if (proxy.child.exitCode !== null)
+      throw new Error(`the proxy ended with ${proxy.child.exitCode}\n${proxy.stderr()}`);
+  }
+}
+
+/** A port that nobody listens on, out of the range that the kernel gives to clients. */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = net.createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.on('error', () => resolve(false)).listen(port, host, () => resolve(true));
+    });
+    if (!free) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    if (pid > 1) process.kill(pid, signal);
+  } catch {
+    // It has ended meanwhile.
+  }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// uvu with what it lacks: a deadline for every test, cleaning up in reverse order, rejections nobody waited for as failures
+// (also those with something that is no Error), and a last line that scripts/run-tests.ts adds up:
+//   counts: 3 passed, 0 failed, 1 skipped
+// A process that ends before all its tests have is a failure.
+import { suite as uvuSuite } from 'uvu';
+
+export interface TestContext {
+  /** Runs at the end of the test, last one first, also after a failure. */
+  readonly after: (clean: () => unknown) => void;
+}
+
+export interface TestOptions {
+  /** Milliseconds; 20 s if left out. */
+  readonly deadline?: number;
+  /** Why the test can't run here; undefined: it can. */
+  readonly skip?: string | undefined;
+}
+
+const suite = uvuSuite();
+const counts = { registered: 0, passed: 0, failed: 0, skipped: 0 };
+const cleanups: (() => unknown)[] = [];
+let failRunning: ((error: Error) => void) | undefined;
+
+/** Declares a test. All start in their order once the file, which awaits nothing after the first test, has been read. */
+export function test(name: string, body: (t: TestContext) => unknown, options: TestOptions = {}): void {
+  if (counts.registered + counts.skipped === 0) setImmediate(() => suite.run());
+  if (options.skip !== undefined) {
+    counts.skipped++;
+    console.log(`skipped: ${name}: ${options.skip}`);
+    return;
+  }
+  counts.registered++;
+  suite(name, async () => {
+    const own: (() => unknown)[] = [];
+    try {
+      await withDeadline(name, options.deadline ?? 20_000, () => body({ after: (clean) => own.push(clean) }));
+      await withDeadline(`cleaning up after ${name}`, 20_000, () => runAll(own));
+      counts.passed++;
+    } catch (error) {
+      counts.failed++;
+      await withDeadline('cleaning up', 20_000, () => runAll(own)).catch((second) => console.error(second));
+      throw asError(error);
+    }
+  });
+}
+
+/** Runs once after the last test of the file: for what all its tests share. */
+export function afterAll(clean: () => unknown): void {
+  cleanups.push(clean);
+}
+
+async function runAll(list: (() => unknown)[]): Promise<void> {
+  const errors: unknown[] = [];
+  for (let clean = list.pop(); clean !== undefined; clean = list.pop()) {
+    try {
+      await clean();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
+async function withDeadline(what: string, ms: number, body: () => unknown): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    failRunning = reject;
+    timer = setTimeout(() => reject(new Error(`${what}: not done after ${ms} ms`)), ms);
+  });
+  try {
+    await Promise.race([body(), limit]);
+  } finally {
+    clearTimeout(timer);
+    failRunning = undefined;
+  }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`);
+}
+
+function failLoudly(thrown: unknown): void {
+  const error = asError(thrown);
+  if (failRunning !== undefined) {
+    failRunning(error);
+    return;
+  }
+  console.error(error);
+  counts.failed++;
+}
+process.on('unhandledRejection', failLoudly);
+process.on('uncaughtException', failLoudly);
+
+suite.after(async () => {
+  await withDeadline('the last cleaning up of the file', 30_000, () => runAll(cleanups)).catch((error) => {
+    counts.failed++;
+    console.error(error);
+  });
+  // Whatever a test left open must not keep the process.
+  setImmediate(() => process.exit());
+});
+
+process.on('exit', () => {
+  const unfinished = counts.registered - counts.passed - counts.failed;
+  if (unfinished > 0) console.error(`${unfinished} tests did not finish`);
+  const failed = counts.failed + Math.max(unfinished, 0);
+  if (failed > 0) process.exitCode = 1;
+  process.stdout.write(`counts: ${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped\n`);
+});
