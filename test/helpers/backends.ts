@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Backends for the proxy under test, in the test's own process but for the black hole.
 import { spawn } from 'node:child_process';
-import { type Cipher, createCipheriv, createHash } from 'node:crypto';
+import { type Cipheriv, createCipheriv, createHash } from 'node:crypto';
 import { once } from 'node:events';
 import * as net from 'node:net';
-import { type Ending, Peer } from './peer.ts';
+import { Peer, type Taking } from './peer.ts';
 import { afterAll } from './suite.ts';
 
 export interface Backend {
@@ -23,8 +23,7 @@ export interface BackendOptions {
   readonly host?: string;
   /** Called for every connection. */
   readonly onConnection?: (peer: Peer) => void;
-  /** False: bytes are counted and hashed, not kept. */
-  readonly keep?: boolean;
+  readonly taking?: Taking;
 }
 
 /** A backend whose connections the test answers itself. It ends with the file. */
@@ -37,7 +36,7 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
     accepted++;
     open.add(socket);
     socket.on('close', () => open.delete(socket));
-    const peer = new Peer(socket, { keep: options.keep ?? true });
+    const peer = new Peer(socket, options);
     options.onConnection?.(peer);
     const taker = takers.shift();
     if (taker !== undefined) taker(peer);
@@ -67,7 +66,7 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
 /** Sends back what comes, FIN included. */
 export function startEcho(options: BackendOptions = {}): Promise<Backend> {
   return startBackend({
-    keep: false,
+    taking: 'count',
     ...options,
     onConnection: ({ socket }) => {
       socket.pipe(socket);
@@ -105,7 +104,7 @@ function delay(ms: number): Promise<undefined> {
 
 /** Bytes that never repeat (AES-CTR), the same for the same seed. */
 export class KnownStream {
-  readonly #cipher: Cipher;
+  readonly #cipher: Cipheriv;
   readonly #zeros = Buffer.alloc(1 << 16);
   readonly #hash = createHash('sha256');
 
@@ -199,9 +198,4 @@ function ipText(bytes: Buffer): string {
     .join(':')
     .replace(/\b0(:0)+\b/, ':')
     .replace(':::', '::');
-}
-
-/** How both directions of a relayed connection ended, for tests of the table in docs/design.md. */
-export async function endings(a: Peer, b: Peer): Promise<readonly [Ending, Ending]> {
-  return Promise.all([a.end, b.end]);
 }

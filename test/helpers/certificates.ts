@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Certificates for tests, made by the openssl command once per run (IRONSOCKET_TEST_CERTIFICATES names the directory) or once per process.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -15,6 +15,7 @@ export interface TestCertificate {
 const localNames = 'DNS:localhost,DNS:example.test,IP:127.0.0.1,IP:::1';
 
 const directory = process.env.IRONSOCKET_TEST_CERTIFICATES ?? ownDirectory();
+if (!existsSync(directory)) mkdirSync(directory, { recursive: true });
 if (!existsSync(join(directory, 'complete'))) makeAll();
 
 export const ecdsa = named('ecdsa');

@@ -8,10 +8,14 @@ import * as net from 'node:net';
 /** How the other side ended its direction. */
 export type Ending = 'fin' | 'reset';
 
+/** What becomes of the bytes that come: kept for reading, hashed, or only counted. */
+export type Taking = 'keep' | 'hash' | 'count';
+
 export interface ConnectOptions {
   readonly port?: number;
   readonly host?: string;
   readonly path?: string;
+  readonly taking?: Taking;
 }
 
 export class Peer {
@@ -25,15 +29,15 @@ export class Peer {
   #wake: (() => void) | undefined;
   readonly #hash = createHash('sha256');
 
-  /** `keep: false` counts and hashes what comes, for bulk. */
-  constructor(socket: net.Socket, options: { readonly keep?: boolean } = {}) {
+  constructor(socket: net.Socket, options: { readonly taking?: Taking } = {}) {
     this.socket = socket;
-    const keep = options.keep ?? true;
+    const taking = options.taking ?? 'keep';
     socket.on('data', (chunk: Buffer) => {
       this.received += chunk.length;
-      if (keep) this.#chunks.push(chunk);
-      else this.#hash.update(chunk);
-      this.#kept += chunk.length;
+      if (taking === 'keep') {
+        this.#chunks.push(chunk);
+        this.#kept += chunk.length;
+      } else if (taking === 'hash') this.#hash.update(chunk);
       this.#wake?.();
     });
     this.end = new Promise((resolve) => {
@@ -48,7 +52,7 @@ export class Peer {
     });
   }
 
-  static async connect(options: ConnectOptions & { readonly keep?: boolean }): Promise<Peer> {
+  static async connect(options: ConnectOptions): Promise<Peer> {
     const target = options.path
       ? { path: options.path }
       : { port: options.port ?? 0, host: options.host ?? '127.0.0.1' };
@@ -86,7 +90,7 @@ export class Peer {
     const end = await this.end;
     return { data: Buffer.concat(this.#chunks).toString('latin1'), end };
   }
-  /** SHA-256 of everything that came; only with `keep: false`, once. */
+  /** SHA-256 of everything that came; only when hashing, once. */
   async hash(): Promise<string> {
     await this.end;
     return this.#hash.digest('hex');

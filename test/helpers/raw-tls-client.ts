@@ -70,7 +70,7 @@ export class RawTlsClient {
 
   /** Connects and does the handshake. */
   static async connect(options: RawClientOptions): Promise<RawTlsClient> {
-    const client = new RawTlsClient(options, await Peer.connect({ ...options, keep: false }));
+    const client = new RawTlsClient(options, await Peer.connect({ ...options, taking: 'count' }));
     await client.#shakeHands();
     return client;
   }
