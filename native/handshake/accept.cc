@@ -15,8 +15,8 @@ namespace {
 
 constexpr uint64_t kListenerBit = 1;
 constexpr uint32_t kFirstPauseMs = 20;
-constexpr uint32_t kLongestPauseMs = 1000;
-constexpr int64_t kComplainEveryMs = 1000;
+constexpr uint32_t kLongestPauseMs = 200;
+constexpr int64_t kComplainEveryMs = 10'000;
 
 // accept(2): faults of the connection that was in the queue, not of the listener.
 bool IsPeerFault(int error) {
