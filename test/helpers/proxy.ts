@@ -43,7 +43,7 @@ export interface ProxyOptions {
   readonly log?: boolean;
 }
 
-export interface Proxy {
+export interface RunningProxy {
   readonly log: LogLines;
   /** What came on stderr. */
   readonly stderr: () => string;
@@ -64,7 +64,7 @@ export interface Proxy {
 }
 
 /** Starts `ironsocket run -c FILE` and waits until it serves. */
-export async function startProxy(options: ProxyOptions): Promise<Proxy> {
+export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const directory = mkdtempSync(join(tmpdir(), 'ironsocket-test-'));
   const ports: number[] = [];
   const listeners: unknown[] = [];
@@ -88,7 +88,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
 export function spawnProxy(
   args: readonly string[],
   options: { env?: NodeJS.ProcessEnv; files?: number; ports?: readonly number[]; directory?: string } = {},
-): Proxy {
+): RunningProxy {
   const limit = options.files === undefined ? '' : `ulimit -n ${options.files} && `;
   const child = spawn('bash', ['-c', `${limit}exec "$@"`, 'bash', nodePath, cliPath, ...args], {
     env: { ...process.env, NO_COLOR: '1', ...options.env },
@@ -136,7 +136,7 @@ export function spawnProxy(
   };
 }
 
-async function ready(proxy: Proxy): Promise<void> {
+async function ready(proxy: RunningProxy): Promise<void> {
   const ended = once(proxy.child, 'exit').then(([code, signal]) => {
     throw new Error(`the proxy ended at once with ${code ?? signal}\n${proxy.log.tail()}\n${proxy.stderr()}`);
   });
@@ -144,7 +144,7 @@ async function ready(proxy: Proxy): Promise<void> {
   await Promise.race([proxy.log.waitFor({ event: 'ready' }), ended]);
 }
 
-async function accepting(proxy: Proxy): Promise<void> {
+async function accepting(proxy: RunningProxy): Promise<void> {
   for (;;) {
     const socket = net.connect(proxy.port, '127.0.0.1');
     const connected = await new Promise<boolean>((resolve) => {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// close_notify or an alert to the client, RST to the backend. Bytes in either direction start the time again.
+import * as assert from 'uvu/assert';
+import { startBackend } from '../helpers/backends.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { test } from '../helpers/suite.ts';
+import { alert } from '../helpers/tls-records.ts';
+import { variants } from '../helpers/variants.ts';
+
+const backend = await startBackend();
+const listeners = [
+  { name: 'idle', backend: backend.address, timeouts: { idle: '600ms' } },
+  { name: 'half', backend: backend.address, timeouts: { half_closed: '600ms', idle: '1h' } },
+];
+
+for (const { proxy, version, label } of await variants({ listeners })) {
+  test(`${label}: an idle session`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.port, version });
+    const server = await backend.next();
+    const started = performance.now();
+    assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
+    assert.ok(performance.now() - started > 500, 'not before its time');
+    assert.is(await server.end, 'reset');
+    assert.is((await proxy.sessionEnd(client.port)).reason, 'idle_timeout');
+  });
+
+  test(`${label}: bytes keep a session, whoever sends them`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.port, version });
+    const server = await backend.next();
+    const started = performance.now();
+    // Each round waits two thirds of the timeout.
+    for (let i = 0; i < 4; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      if (i % 2 === 0) client.sendData('x');
+      else server.write('y');
+      if (i % 2 === 0) await server.read(1);
+      else await client.readData(1);
+    }
+    assert.ok(performance.now() - started > 1500);
+    assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
+    assert.is((await proxy.sessionEnd(client.port)).reason, 'idle_timeout');
+  });
+
+  test(`${label}: a backend that never answers a half-closed client`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.ports[1] ?? 0, version });
+    const server = await backend.next();
+    client.sendAlert(alert.closeNotify);
+    assert.is(await server.end, 'fin');
+    assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
+    assert.is((await proxy.sessionEnd(client.port)).reason, 'half_closed_timeout');
+  });
+
+  test(`${label}: a half-closed session lives on while the answer flows`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.ports[1] ?? 0, version });
+    const server = await backend.next();
+    client.sendAlert(alert.closeNotify);
+    assert.is(await server.end, 'fin');
+    for (let i = 0; i < 4; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      server.write('tick');
+      assert.is((await client.readData(4)).toString(), 'tick');
+    }
+    server.finish();
+    assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
+    assert.is((await proxy.sessionEnd(client.port)).reason, 'closed');
+  });
+
+  test(`${label}: a client that never closes after the backend's FIN`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.ports[1] ?? 0, version });
+    const server = await backend.next();
+    server.finish('bye');
+    assert.equal(await client.outcome(), { data: 'bye', alerts: [alert.closeNotify], end: 'fin' });
+    assert.is(await server.end, 'reset');
+    assert.is((await proxy.sessionEnd(client.port)).reason, 'half_closed_timeout');
+  });
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// RFC 8446 section 5.5. The limit, 2^24.5 records for AES-GCM, is lowered by the environment variable that only tests set.
+import * as assert from 'uvu/assert';
+import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { test } from '../helpers/suite.ts';
+import { contentType } from '../helpers/tls-records.ts';
+import { openSession, variants } from '../helpers/variants.ts';
+
+const backend = await startBackend();
+const options = { listeners: [{ backend: backend.address }], env: { IRONSOCKET_TEST_KEY_UPDATE_RECORDS: '50' } };
+
+for (const variant of await variants(options, ['1.3'])) {
+  test(`${variant.label}: the proxy's keys change every 50 records and the stream is whole`, async () => {
+    const { client, server } = await openSession(variant, backend);
+    const all = new KnownStream(3).next(10_000_000);
+    server.write(all);
+    assert.ok((await client.readData(all.length)).equals(all));
+    assert.ok(
+      client.keyUpdates.length >= Math.floor(all.length / 16_384 / 51) - 1,
+      `${client.keyUpdates.length} KeyUpdates`,
+    );
+    client.peer.reset();
+    await server.end;
+  });
+
+  test(`${variant.label}: a client's keys that have sealed 50 records are asked to change, once`, async () => {
+    const { client, server } = await openSession(variant, backend);
+    for (let i = 0; i < 120; i++) client.sendData('x');
+    await server.read(120);
+    await client.keyUpdatesReceived(1);
+    assert.equal(client.keyUpdates, [1]);
+    client.sendKeyUpdate(0);
+    client.sendData('new');
+    assert.is((await server.read(3)).toString(), 'new');
+    client.peer.reset();
+    await server.end;
+  });
+
+  test(`${variant.label}: a client that answers every request keeps its session`, async () => {
+    const { client, server } = await openSession(variant, backend);
+    let answered = 0;
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 30; i++) client.send(contentType.data, 'a');
+      await server.read(30);
+      for (; answered < client.keyUpdates.length; answered++)
+        if (client.keyUpdates[answered] === 1) client.sendKeyUpdate(0);
+    }
+    assert.ok(client.keyUpdates.includes(1));
+    client.peer.reset();
+    await server.end;
+  });
+}
+
+for (const variant of await variants(options, ['1.2'])) {
+  test(`${variant.label}: has no KeyUpdate and goes on`, async () => {
+    const { client, server } = await openSession(variant, backend);
+    const all = new KnownStream(4).next(3_000_000);
+    server.write(all);
+    assert.ok((await client.readData(all.length)).equals(all));
+    client.peer.reset();
+    await server.end;
+  });
+}
