@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,9 +56,12 @@ class RelayThread {
   // Opened application data of several records, to be written in one go.
   struct Gather {
     static constexpr size_t kPieces = 64;
+    static constexpr size_t kCopied = 1024;  // contents shorter than this don't get a piece each
     std::array<iovec, kPieces> pieces;
     size_t count = 0;
     size_t bytes = 0;
+
+    void Add(std::span<uint8_t> content);
   };
   enum class Step : uint8_t { kGoOn, kBlocked, kEnded };
 

@@ -17,8 +17,8 @@ namespace {
 constexpr size_t kTurnBytes = 512 * 1024;  // per direction
 constexpr uint32_t kMinWindow = kMaxPlaintext;
 constexpr uint32_t kMaxWindow = 16 * kMaxPlaintext;
-// Contents shorter than this are moved together instead of taking an iovec each.
-constexpr size_t kGatherCopy = 1024;
+// What a record costs beside its bytes: a flood of tiny or empty ones uses up a turn as well.
+constexpr size_t kRecordCost = 256;
 
 // Bytes written, or -errno when none were.
 ssize_t Write(int fd, std::span<iovec> pieces) {
@@ -133,6 +133,20 @@ RelayThread::Step RelayThread::ReadClient(Session* session, size_t* budget) {
   return step;
 }
 
+// Short contents are moved together: they come in order out of one buffer, so there is room in
+// front.
+void RelayThread::Gather::Add(std::span<uint8_t> content) {
+  bytes += content.size();
+  iovec* last = count > 0 ? &pieces[count - 1] : nullptr;
+  if (last && content.size() < kCopied) {
+    std::memmove(static_cast<uint8_t*>(last->iov_base) + last->iov_len, content.data(),
+                 content.size());
+    last->iov_len += content.size();
+  } else {
+    pieces[count++] = {content.data(), content.size()};
+  }
+}
+
 // Opens what Fill brought and forwards the application data. Records behind a blocked backend stay
 // closed.
 RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, size_t* budget) {
@@ -140,9 +154,10 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
   OpenedRecord record;
   Alert alert;
   RecordReceiver::Next next = RecordReceiver::Next::kMore;
-  while (session->to_backend_flow == Flow::kOpen &&
+  while (session->to_backend_flow == Flow::kOpen && *budget > 0 &&
          (next = receiver_.NextRecord(session->rx, &record, &alert)) ==
              RecordReceiver::Next::kRecord) {
+    *budget -= std::min(*budget, record.content.size() + kRecordCost);
     const Judgement judgement = Judge(session->rx.keys.version, record, &session->post_handshake);
     if (judgement.verdict != Verdict::kData) {
       // What came before the record that ends the session was whole.
@@ -153,17 +168,8 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
       continue;
     }
     const std::span<uint8_t> content = record.content;
-    *budget -= std::min(*budget, content.size());
     session->bytes_from_client += content.size();
-    gather.bytes += content.size();
-    iovec* last = gather.count > 0 ? &gather.pieces[gather.count - 1] : nullptr;
-    if (last && content.size() < kGatherCopy) {
-      std::memmove(static_cast<uint8_t*>(last->iov_base) + last->iov_len, content.data(),
-                   content.size());
-      last->iov_len += content.size();
-    } else {
-      gather.pieces[gather.count++] = {content.data(), content.size()};
-    }
+    gather.Add(content);
     if (gather.count == Gather::kPieces) {
       const Step step = Forward(session, &gather);
       if (step != Step::kGoOn) return step;
@@ -177,6 +183,7 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
     return Step::kEnded;
   }
   if (forwarded == Step::kBlocked) return forwarded;
+  if (next == RecordReceiver::Next::kRecord) return Step::kGoOn;  // the turn ends, records are left
   if (filled == 0) {
     EndOfClient(session);
     return session->dead ? Step::kEnded : Step::kGoOn;
@@ -224,7 +231,7 @@ RelayThread::Step RelayThread::OnControl(Session* session, const Judgement& judg
 RelayThread::Step RelayThread::Forward(Session* session, Gather* gather) {
   std::span<iovec> left(gather->pieces.data(), gather->count);
   const bool full = gather->bytes >= session->rx_window / 2;
-  *gather = Gather{};
+  gather->count = gather->bytes = 0;  // the pieces stay: `left` is made of them
   int error = 0;
   while (!left.empty() && !session->backend_broken) {
     const ssize_t sent = Write(session->backend.get(), left);
