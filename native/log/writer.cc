@@ -246,7 +246,10 @@ void LogWriter::Advance(std::string_view written) {
   }
 }
 
-// ENOSPC, EIO, EPIPE and the like: these lines are lost; the log may work again later.
+// ENOSPC, EIO, EPIPE and the like. The lines of the failed write are lost: there may be half of one
+// in the log, and what was refused for its size would be refused for ever. Then log_dropped probes,
+// with backoff, whether the log works again; until it does, lines wait in the queue as long as they
+// fit.
 void LogWriter::GiveUp(std::string_view bytes) {
   if (note_.empty()) {
     offset_ += bytes.size();

@@ -43,10 +43,15 @@ CertificateReport Inspect(const std::string& chain) {
 }  // namespace
 
 TEST_CASE("certificate: ECDSA, RSA and Ed25519 load with their keys") {
-  for (const auto& [key, type] :
-       {std::pair(EVP_EC_gen("P-256"), "EC P-256"), std::pair(EVP_EC_gen("P-384"), "EC P-384"),
-        std::pair(EVP_RSA_gen(2048), "RSA 2048"),
-        std::pair(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), "Ed25519")}) {
+  // clang 14 can't capture a structured binding (CAPTURE is a lambda).
+  const std::pair<EVP_PKEY*, const char*> kinds[] = {
+      {EVP_EC_gen("P-256"), "EC P-256"},
+      {EVP_EC_gen("P-384"), "EC P-384"},
+      {EVP_RSA_gen(2048), "RSA 2048"},
+      {EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), "Ed25519"}};
+  for (const auto& kind : kinds) {
+    EVP_PKEY* key = kind.first;
+    const char* type = kind.second;
     CAPTURE(type);
     Issued leaf = Issue({.key = key, .dns = {"example.com"}});
     Certificate certificate;
