@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+// Entry point of the master process, started by the keeper. Its fd 3 is the channel to it; its arguments are those of `run`.
+import { checkRuntime } from '../runtime.ts';
+
+checkRuntime();
+const { startMaster } = await import('./master.ts');
+await startMaster(process.argv.slice(2));

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// A master's life, top to bottom: meet the keeper, know the configuration, have the log, the listeners, the certificates and the ticket
+// keys, have a worker, be ready; then signals. The first master makes all that; one that follows a dead master finds it at the
+// keeper, in the state and by name, and takes over the running worker. The code is the same: what is held is used, the rest is made.
+import { constants, release } from 'node:os';
+import { report } from '../commands/program.ts';
+import { packageVersion } from '../commands/version.ts';
+import type { Config } from '../config/config.ts';
+import { parseConfigArguments } from '../config/flags.ts';
+import { loadConfig } from '../config/load.ts';
+import { exitCodes } from '../errors.ts';
+import { type Identity, native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
+import { demoCertificate, loadCertificates } from './certificates.ts';
+import { demoInvitation, prepareDemo, removeDemo, startDemo } from './demo.ts';
+import { type Keeper, meetKeeper, signalName } from './keeper.ts';
+import { dropListeners, type Listener, openListeners } from './listeners.ts';
+import { openLog, reopenLog } from './log-file.ts';
+import { type PlanParts, planFor } from './plan.ts';
+import { type FirstState, monotonicMs, openState, type StateStore } from './state.ts';
+import { openTicketKeys } from './ticket-keys.ts';
+import { Workers } from './workers.ts';
+
+/** After `end`, before SIGKILL. */
+const endLimitMs = 2_000;
+
+interface Service {
+  readonly keeper: Keeper;
+  readonly state: StateStore;
+  readonly listeners: readonly Listener[];
+  readonly workers: Workers;
+  logFd: number;
+}
+
+/** Settles when clients are served. What fails before that ends the process; the keeper then ends with the same code. */
+export async function startMaster(args: readonly string[]): Promise<void> {
+  const debug = args.includes('--debug');
+  process.on('uncaughtException', (error) => {
+    log('fatal', 'system_error', failure('internal error', error));
+    process.exit(report(error, debug));
+  });
+  native.hardenProcess();
+  const keeper = await meetKeeper();
+  const state = openState(keeper, () => firstState(args));
+  const service = await build(keeper, state, args);
+  keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
+  if (state.current.drainUntilMs !== undefined) {
+    keeper.ready();
+    return stop(service);
+  }
+  await service.workers.started;
+  keeper.ready();
+  announce(service);
+}
+
+/** From the arguments of `run`, which it has checked before there was a keeper. */
+function firstState(args: readonly string[]): FirstState {
+  // Only the data: the loaded configuration also knows its source text.
+  const config = JSON.parse(JSON.stringify(loadConfig(parseConfigArguments(args)))) as Config;
+  const identity = identityOf(config);
+  return config.demo ? { identity, ...prepareDemo(config, identity) } : { identity, config };
+}
+
+/** Whom the worker becomes. Only root can become somebody else. */
+function identityOf({ user, group }: Config): Identity | undefined {
+  if (process.geteuid?.() !== 0 || user === undefined) return undefined;
+  return native.lookUpIdentity({ user, ...(group === undefined ? {} : { group }) });
+}
+
+async function build(keeper: Keeper, state: StateStore, args: readonly string[]): Promise<Service> {
+  const { config, identity, drainUntilMs } = state.current;
+  const logFd = openLog(config, keeper);
+  logStart(config, args, keeper.start);
+  // Sockets that a stop has dropped must not come back.
+  const listeners = drainUntilMs === undefined ? openListeners(config, keeper) : [];
+  const certificates = loadCertificates(config, keeper);
+  const demo = config.demo ? demoCertificate(keeper) : undefined;
+  const certificatesOf = (listener: Listener) => (demo ? [demo] : listener.config.certificates.map(certificates));
+  const ticketKeysFd = openTicketKeys(keeper, state);
+  await startDemo(state);
+  state.update({});
+  const parts: Omit<PlanParts, 'logFd'> = { config, identity, listeners, certificatesOf, ticketKeysFd };
+  const workers = new Workers({ keeper, state, plan: (id) => planFor(id, { ...parts, logFd: service.logFd }) });
+  const service: Service = { keeper, state, listeners, workers, logFd };
+  if (drainUntilMs === undefined) workers.start();
+  return service;
+}
+
+function logStart(config: Config, args: readonly string[], start: number): void {
+  const { node, openssl = '' } = process.versions;
+  const argv = ['ironsocket', 'run', ...args].join(' ');
+  log('info', 'startup', { argv, version: packageVersion(), openssl, node, kernel: release() });
+  if (start > 0) return;
+  const pairs = config.listeners.flatMap(({ certificates }) => certificates);
+  log('info', 'config_loaded', {
+    file: config.file ?? 'flags',
+    listeners: config.listeners.map(({ name }) => name).join(','),
+    nworkers: 1,
+    certchain: [...new Set(pairs.map(({ cert }) => cert))].join(','),
+    cacerts: '',
+    servcert: '',
+    servkey: [...new Set(pairs.map(({ key }) => key))].join(','),
+  });
+  if (process.geteuid?.() === 0 && config.user === undefined) {
+    const error_desc = 'set "user" to an account without rights, for example nobody';
+    log('warn', 'system_error', { error_msg: 'the worker runs as root', error_desc });
+  }
+}
+
+function announce({ listeners, state }: Service): void {
+  log('info', 'ready', { addresses: listeners.map(({ address }) => address).join(',') });
+  if (state.current.config.demo) process.stderr.write(demoInvitation(listeners[0]?.address ?? ''));
+}
+
+function onSignal(service: Service, signal: number, sender: number): void {
+  log('info', 'signal_received', { signal_num: signal, signal_string: signalName(signal), recvd_from: sender });
+  const { SIGTERM, SIGINT, SIGUSR1 } = constants.signals;
+  if (signal === SIGTERM || signal === SIGINT) {
+    if (service.state.current.drainUntilMs === undefined) void stop(service);
+    else service.workers.end();
+  } else if (signal === SIGUSR1) {
+    rotateLog(service);
+  } else {
+    const error_desc = 'ignored: not available in this version';
+    log('warn', 'system_error', { error_msg: signalName(signal), error_desc });
+  }
+}
+
+function rotateLog(service: Service): void {
+  const { config } = service.state.current;
+  try {
+    const fd = reopenLog(config, service.keeper);
+    if (fd === undefined) return;
+    service.workers.reopenLog(fd);
+    native.closeFd({ fd: service.logFd });
+    service.logFd = fd;
+    log('info', 'log_reopened', { file: config.logFile });
+  } catch (error) {
+    // The old file goes on.
+    log('error', 'system_error', failure("can't open the log again", error));
+  }
+}
+
+/**
+ * The orderly end. Our copies of the listeners go first, so that the worker, which empties the accept queues, has the last ones:
+ * what it does not accept is refused by the kernel instead of waiting for nobody.
+ */
+async function stop({ keeper, state, listeners, workers }: Service): Promise<void> {
+  const { config } = state.current;
+  const resumed = state.current.drainUntilMs !== undefined;
+  const untilMs = state.current.drainUntilMs ?? monotonicMs() + config.drainMs;
+  state.update({ drainUntilMs: untilMs });
+  dropListeners(listeners, keeper);
+  const limitMs = Math.max(0, untilMs - monotonicMs());
+  log('info', 'draining', { limit_ms: limitMs });
+  workers.stop();
+  if (resumed) workers.start();
+  const limits = [setTimeout(() => workers.end(), limitMs), setTimeout(() => workers.kill(), limitMs + endLimitMs)];
+  const counters = await workers.ended;
+  for (const limit of limits) clearTimeout(limit);
+  removeDemo(state);
+  log('info', 'stopped', { sessions_total: counters?.sessions_total ?? 0, sessions_cut: counters?.sessions_open ?? 0 });
+  keeper.exit(exitCodes.ok);
+  process.exit(exitCodes.ok);
+}

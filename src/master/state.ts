@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// What a master needs to know of its dead predecessor, beside the descriptors: JSON in a memfd that the keeper holds.
+import type { Config } from '../config/config.ts';
+import { type Identity, native } from '../native.ts';
+import type { Keeper } from './keeper.ts';
+
+const version = 1;
+const name = 'state';
+
+export interface State {
+  readonly version: number;
+  /** As taken at the start of the service: files may have changed since. */
+  readonly config: Config;
+  /** Whom workers become. */
+  readonly identity?: Identity | undefined;
+  readonly nextWorkerId: number;
+  readonly worker?: { readonly id: number; readonly pid: number } | undefined;
+  /** Set: a stop is under way, and sessions are ended at this time of CLOCK_MONOTONIC, which all processes share. */
+  readonly drainUntilMs?: number | undefined;
+  /** Directory of the demo's backend socket. */
+  readonly demoDirectory?: string | undefined;
+  /** Wall clock. */
+  readonly ticketKeysRotatedAtMs: number;
+}
+
+/** What the first master knows before it has anything. */
+export type FirstState = Pick<State, 'config' | 'identity' | 'demoDirectory'>;
+
+export interface StateStore {
+  readonly current: State;
+  /** Changes fields, and gives the whole to the keeper. */
+  update(change: Partial<State>): void;
+}
+
+/** The predecessor's state, or one that starts with the configuration that `load` gives. */
+export function openState(keeper: Keeper, load: () => FirstState): StateStore {
+  const fd = keeper.held.get(name);
+  let current = fd === undefined ? firstState(load()) : readState(fd);
+  return {
+    get current() {
+      return current;
+    },
+    update: (change) => {
+      current = { ...current, ...change };
+      const memfd = native.textToMemfd({ name: 'ironsocket-state', text: JSON.stringify(current) });
+      try {
+        keeper.put(name, memfd);
+      } finally {
+        native.closeFd({ fd: memfd });
+      }
+    },
+  };
+}
+
+function firstState(loaded: FirstState): State {
+  return { version, ...loaded, nextWorkerId: 1, ticketKeysRotatedAtMs: Date.now() };
+}
+
+function readState(fd: number): State {
+  const state = JSON.parse(native.memfdToText({ fd })) as State;
+  native.closeFd({ fd });
+  if (state.version !== version) {
+    throw new Error(`the state is of version ${state.version}, this master knows ${version}: start the service anew`);
+  }
+  return state;
+}
+
+/** CLOCK_MONOTONIC in milliseconds. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}

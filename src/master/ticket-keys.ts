@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Session ticket keys: one memfd for all workers, held by the keeper, so that neither a new worker nor a new master costs a resumption.
+import { native } from '../native.ts';
+import { log } from '../observe/log.ts';
+import type { Keeper } from './keeper.ts';
+import type { StateStore } from './state.ts';
+
+const heldName = 'tickets';
+/** A ticket is good for one to two of these: the current key seals, the one before still opens. */
+const rotationMs = 12 * 3_600_000;
+
+/** The keys, which are rotated for as long as this process lives. -1 with tickets off. */
+export function openTicketKeys(keeper: Keeper, state: StateStore): number {
+  if (!state.current.config.tickets) return -1;
+  const held = keeper.held.get(heldName);
+  const fd = held ?? native.createTicketKeys();
+  if (held === undefined) keeper.put(heldName, fd);
+  scheduleRotation(fd, state);
+  return fd;
+}
+
+function scheduleRotation(fd: number, state: StateStore): void {
+  const dueMs = state.current.ticketKeysRotatedAtMs + rotationMs - Date.now();
+  // The clock may jump either way: never in a loop, never later than one period.
+  const delay = Math.min(Math.max(dueMs, 1_000), rotationMs);
+  setTimeout(() => {
+    native.rotateTicketKeys({ fd });
+    log('info', 'ticket_keys_rotated', {});
+    state.update({ ticketKeysRotatedAtMs: Date.now() });
+    scheduleRotation(fd, state);
+  }, delay).unref();
+}

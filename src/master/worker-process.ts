@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+// One worker as the master sees it: started by us, or taken over from a master that died. Its channel and pidfd are also with the
+// keeper, under its id, so that it survives us.
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { native } from '../native.ts';
+import { openLink } from '../worker/link.ts';
+import type { ToMaster, ToWorker } from '../worker/messages.ts';
+import type { Keeper, ProcessEnd } from './keeper.ts';
+
+const entry = fileURLToPath(new URL('../worker/main.js', import.meta.url));
+/** How long after its pidfd the keeper's word of how an adopted worker ended may come. */
+const exitStatusLimitMs = 50;
+
+export interface WorkerEvents {
+  readonly onMessage: (message: ToMaster) => void;
+  /** Once, and last. */
+  readonly onEnd: (end: ProcessEnd) => void;
+}
+
+export interface WorkerProcess {
+  readonly id: number;
+  readonly pid: number;
+  /** Descriptors are borrowed. */
+  send(message: ToWorker, fds?: readonly number[]): void;
+  /** SIGKILL. onEnd follows. */
+  kill(): void;
+}
+
+export const channelName = (id: number): string => `worker:${id}:channel`;
+export const pidfdName = (id: number): string => `worker:${id}:pidfd`;
+
+/** Starts a process. Throws when there is not even a descriptor for it; when the kernel refuses a process, onEnd tells, and the pid is 0. */
+export function spawnWorker(id: number, keeper: Keeper, events: WorkerEvents): WorkerProcess {
+  const { a, b } = native.socketPair();
+  const child = spawn(process.execPath, ['--disable-sigusr1', entry], {
+    stdio: ['ignore', 'ignore', 'inherit', b],
+    env: environment(),
+    cwd: '/',
+  });
+  native.closeFd({ fd: b });
+  if (child.pid === undefined) {
+    native.closeFd({ fd: a });
+    child.once('error', (error) => events.onEnd({ reason: error.message }));
+    return { id, pid: 0, send: () => {}, kill: () => {} };
+  }
+  const pidfd = native.pidfdOpen({ pid: child.pid });
+  keeper.put(pidfdName(id), pidfd);
+  keeper.put(channelName(id), a);
+  const worker = attach({ id, pid: child.pid, pidfd, channel: a }, keeper, events);
+  child.once('exit', (code, signal) => worker.ended({ reason: signal ?? 'exit', code: code ?? undefined }));
+  return worker;
+}
+
+/** Takes over a worker from what the keeper holds; both descriptors are taken. It is asked for its status. */
+export function adoptWorker(
+  {
+    id,
+    pid,
+    pidfd,
+    channel,
+  }: { readonly id: number; readonly pid: number; readonly pidfd: number; readonly channel: number },
+  keeper: Keeper,
+  events: WorkerEvents,
+): WorkerProcess {
+  const worker = attach({ id, pid, pidfd, channel }, keeper, events);
+  const stopListening = keeper.watchChild(pid, (end) => {
+    stopListening();
+    worker.ended(end);
+  });
+  // It may have died while there was no master to tell.
+  native.watchExit({
+    pidfd,
+    onExit: () => {
+      setTimeout(() => {
+        stopListening();
+        worker.ended({ reason: 'unknown: no master was there' });
+      }, exitStatusLimitMs);
+    },
+  });
+  worker.send({ type: 'master', pid: process.pid });
+  return worker;
+}
+
+interface Parts {
+  readonly id: number;
+  readonly pid: number;
+  readonly pidfd: number;
+  readonly channel: number;
+}
+
+function attach(
+  { id, pid, pidfd, channel }: Parts,
+  keeper: Keeper,
+  events: WorkerEvents,
+): WorkerProcess & { ended(end: ProcessEnd): void } {
+  let alive = true;
+  const kill = (): void => {
+    if (alive) signal(pidfd, constants.signals.SIGKILL);
+  };
+  const link = openLink<ToWorker, ToMaster>({
+    fd: channel,
+    onMessage: (message, fds) => {
+      for (const fd of fds) native.closeFd({ fd });
+      events.onMessage(message);
+    },
+    // Without its channel it is of no use, and ends by itself unless it hangs.
+    onClose: kill,
+    onMismatch: (error) => {
+      events.onMessage({ type: 'failed', error });
+      kill();
+    },
+  });
+  return {
+    id,
+    pid,
+    send: (message, fds) => {
+      if (alive) link.send(message, fds);
+    },
+    kill,
+    ended: (end) => {
+      if (!alive) return;
+      alive = false;
+      link.close();
+      native.closeFd({ fd: pidfd });
+      keeper.drop(pidfdName(id));
+      keeper.drop(channelName(id));
+      events.onEnd(end);
+    },
+  };
+}
+
+/** A process that has been reaped already is as it should be. */
+function signal(pidfd: number, number: number): void {
+  try {
+    native.pidfdSignal({ pidfd, signal: number });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** What is meant for the service as a whole is not for a worker. */
+function environment(): NodeJS.ProcessEnv {
+  const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID, ...rest } = process.env;
+  return rest;
+}

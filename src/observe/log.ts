@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// Events of the master's and the worker's JavaScript threads, by name and fields (requirements S2.34 to S2.41). Those of connections
+// (`proxy`, `auth`) are written by native code. Lines go to the log that native.openLog has opened, from its own thread.
+import { type LogLevel, native } from '../native.ts';
+
+interface Events {
+  startup: {
+    readonly argv: string;
+    readonly version: string;
+    readonly openssl: string;
+    readonly node: string;
+    readonly kernel: string;
+  };
+  config_loaded: {
+    /** Path, or `flags`. */
+    readonly file: string;
+    readonly listeners: string;
+    readonly nworkers: number;
+    readonly certchain: string;
+    readonly cacerts: string;
+    readonly servcert: string;
+    readonly servkey: string;
+  };
+  cert_loaded: {
+    readonly cert_role: string;
+    readonly fingerprint: string;
+    readonly notbefore: string;
+    readonly notafter: string;
+    readonly subject: string;
+    readonly issuer: string;
+    readonly file: string | undefined;
+  };
+  worker: {
+    readonly worker_state: 'spawned' | 'adopted' | 'ready' | 'dead';
+    readonly worker_id: number;
+    readonly worker_pid: number;
+    readonly reason?: string | undefined;
+    /** Exit code, where it exited by itself. */
+    readonly code?: number | undefined;
+    readonly delay_ms?: number | undefined;
+  };
+  signal_received: { readonly signal_num: number; readonly signal_string: string; readonly recvd_from: number };
+  system_error: { readonly error_msg: string; readonly error_desc: string };
+  /** Clients are served. */
+  ready: { readonly addresses: string };
+  /** Nothing is accepted any more; sessions may go on until the limit. */
+  draining: { readonly limit_ms: number };
+  /** The end of an orderly stop. */
+  stopped: { readonly sessions_total: number; readonly sessions_cut: number };
+  log_reopened: { readonly file: string };
+  ticket_keys_rotated: Record<string, never>;
+  /** Addresses that a backend's name stands for have changed. */
+  backend_resolved: { readonly listener: string; readonly backend: string; readonly addresses: string };
+}
+
+/** Writes one line, if the level is enabled. Before native.openLog nothing is written. */
+export function log<Event extends keyof Events>(level: LogLevel, event: Event, fields: Events[Event]): void {
+  native.log({ level, event, fields });
+}
+
+/** The two fields that tell a failure. */
+export function failure(what: string, error: unknown): Events['system_error'] {
+  return { error_msg: what, error_desc: error instanceof Error ? error.message : String(error) };
+}
+
+/** RFC 3339, for seconds since the epoch. */
+export function dateTime(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+// Entry point of a worker process. Its fd 3 is the channel to the master.
+import { checkRuntime } from '../runtime.ts';
+
+checkRuntime();
+const { startWorker } = await import('./worker.ts');
+startWorker();

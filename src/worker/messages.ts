@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// What master and worker say to each other. Descriptors travel beside a message; inside it stand their places in that list.
+
+import type { Identity, LogLevel, Plan } from '../native.ts';
+import type { EngineCounters } from './counters.ts';
+
+/** Everything a worker needs. It reads no file. */
+export interface WorkerPlan {
+  readonly id: number;
+  readonly logLevel: LogLevel;
+  /** Whom to become; undefined: nobody else. */
+  readonly identity?: Identity | undefined;
+  readonly handshakeThreads: number;
+  readonly relayThreads: number;
+  /** 0: the AEAD limit. */
+  readonly keyUpdateRecords: number;
+  /** Without backend addresses: the worker resolves names. */
+  readonly plan: Plan;
+  readonly logFd: number;
+}
+
+export type ToWorker =
+  | ({ readonly type: 'plan' } & WorkerPlan)
+  /** First word of a master that has taken the place of a dead one. The answer is `status`. */
+  | { readonly type: 'master'; readonly pid: number }
+  /** Take no more connections; `drained` follows when the last has ended. */
+  | { readonly type: 'drain' }
+  /** End every connection now, then the process. */
+  | { readonly type: 'end' }
+  /** With the new log. */
+  | { readonly type: 'reopen_log' };
+
+export type ToMaster =
+  /** Waiting for a plan, starting on one (`ready` or `failed` follows), or serving. */
+  | { readonly type: 'status'; readonly state: 'waiting' | 'starting' | 'serving' }
+  /** The plan is at work. */
+  | { readonly type: 'ready' }
+  /** The plan can't be taken, or this worker speaks another version. It ends. */
+  | { readonly type: 'failed'; readonly error: string }
+  /** No connection is left; it ends. */
+  | { readonly type: 'drained'; readonly counters: EngineCounters };
+
+/** The same plan with `convert` applied to every descriptor. */
+export function mapDescriptors(worker: WorkerPlan, convert: (fd: number) => number): WorkerPlan {
+  const { plan } = worker;
+  const listeners = plan.listeners.map((listener) => ({
+    ...listener,
+    fd: convert(listener.fd),
+    certificates: listener.certificates.map(({ chainFd, keyFd }) => ({
+      chainFd: convert(chainFd),
+      keyFd: convert(keyFd),
+    })),
+  }));
+  const ticketKeysFd = plan.ticketKeysFd === -1 ? -1 : convert(plan.ticketKeysFd);
+  return { ...worker, logFd: convert(worker.logFd), plan: { ...plan, listeners, ticketKeysFd } };
+}
