@@ -7,6 +7,7 @@ import type { Config, ListenerConfig } from '../config/config.ts';
 import type { ConfigRequest } from '../config/flags.ts';
 import { loadConfig } from '../config/load.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
+import { offeredVersions } from '../config/suites.ts';
 import { ConfigError } from '../errors.ts';
 import type { CertificateReport } from '../native.ts';
 
@@ -35,12 +36,9 @@ function listenerText(
 ): string {
   const addresses = listener.addresses.join(', ');
   const title = addresses === listener.name ? '' : `${listener.name}: `;
-  const versions =
-    listener.minVersion === listener.maxVersion
-      ? listener.minVersion
-      : `${listener.minVersion} to ${listener.maxVersion}`;
+  const versions = offeredVersions(listener.minVersion, listener.maxVersion, listener.ciphers);
   const details = [
-    `TLS ${versions}`,
+    `TLS ${versions.join(' and ')}`,
     ...(listener.alpn.length > 0 ? [`ALPN ${listener.alpn.join(', ')}`] : []),
     ...(listener.proxyProtocol === 'none' ? [] : [`PROXY ${listener.proxyProtocol} to the backend`]),
   ];

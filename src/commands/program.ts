@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addConfigOptions, configRequest } from '../config/flags.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { ConfigError, ExpectedError, exitCodes, NativeError } from '../errors.ts';
+import { packageVersion, versionText } from './version.ts';
 
 const examples = `
 Examples:
@@ -46,6 +47,7 @@ export async function main(args: readonly string[]): Promise<number> {
 function program(): Command {
   const root = new Command('ironsocket')
     .description('Ends TLS in front of a TCP service: clients speak TLS to ironsocket, your service gets plain bytes.')
+    .version(packageVersion(), '--version', 'print the version')
     .addHelpText('after', examples)
     .option('--debug', 'show where in the program a failure happened')
     .helpCommand('help [COMMAND]', 'show the help of a command')
@@ -63,7 +65,7 @@ function program(): Command {
     .action(async (options: Record<string, unknown>) => {
       const request = configRequest(options);
       const { run } = await import('./run.ts');
-      await run({ request, args: argumentsOf(process.argv.slice(2), 'run'), debug: process.argv.includes('--debug') });
+      await run({ request, args: argumentsOf(process.argv.slice(2), 'run') });
     });
   addConfigOptions(command('check', 'look for faults in a configuration and in what it needs'))
     .addHelpText('after', checkNotes)
@@ -72,8 +74,7 @@ function program(): Command {
       const { check } = await import('./check.ts');
       check(request);
     });
-  command('version', 'print the versions of ironsocket and of what it stands on').action(async () => {
-    const { versionText } = await import('./version.ts');
+  command('version', 'print the versions of ironsocket and of what it stands on').action(() => {
     process.stdout.write(versionText());
   });
   return root;

@@ -89,9 +89,12 @@ function keyComplaints(chainFd: number, keyFd: number, path: Path, files: Certif
   return [{ code: 'ERR_CERTIFICATE_MISMATCH', path, message, hint: `name the key that ${files.cert} was made for` }];
 }
 
-/** faults.md calls for more than a look: a key that all may read is no secret. */
+/** A key that all may read is no secret. */
 function rightsComplaints(file: string, path: Path): Complaint[] {
-  const { mode, gid } = statSync(file);
+  const stat = statSync(file, { throwIfNoEntry: false });
+  // it was there a moment ago: somebody renews it
+  if (stat === undefined) return [];
+  const { mode, gid } = stat;
   const rights = (mode & 0o777).toString(8).padStart(3, '0');
   const hint = `chmod 600 ${file}`;
   if ((mode & 0o007) !== 0) {

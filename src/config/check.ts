@@ -94,13 +94,11 @@ function logComplaints(config: Config): Complaint[] {
   const file = config.logFile;
   if (file === 'stdout' || file === 'stderr') return [];
   const complaint = { code: 'ERR_CONFIG_LOG', path: ['log', 'file'] };
-  const there = statSync(file, { throwIfNoEntry: false, bigint: false });
-  if (there?.isDirectory()) return [{ ...complaint, message: `${file} is a directory`, hint: 'name a file in it' }];
   try {
-    accessSync(
-      there === undefined ? dirname(file) : file,
-      there === undefined ? constants.W_OK | constants.X_OK : constants.W_OK,
-    );
+    const there = statSync(file, { throwIfNoEntry: false });
+    if (there?.isDirectory()) return [{ ...complaint, message: `${file} is a directory`, hint: 'name a file in it' }];
+    if (there === undefined) accessSync(dirname(file), constants.W_OK | constants.X_OK);
+    else accessSync(file, constants.W_OK);
     return [];
   } catch (error) {
     const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';

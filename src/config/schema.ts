@@ -75,7 +75,7 @@ export const tlsShape = {
   }),
   ciphers: key(z.array(suite), {
     description:
-      'Cipher suites by IANA name; the first that the client also has is taken. Empty: the default list, which is all of them but the CCM ones.',
+      'Cipher suites by IANA name; the first that the client also has is taken. A TLS version of which the list has no suite is not offered. Empty: the default list, which is all of them but the CCM ones.',
     defaultValue: [],
     samples: [['TLS_AES_128_GCM_SHA256', 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256']],
   }),

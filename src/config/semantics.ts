@@ -8,7 +8,7 @@ import { type Complaint, type Path, quoted } from './fault.ts';
 import { overlaps } from './overlap.ts';
 import * as schema from './schema.ts';
 import type { Source } from './source.ts';
-import { suites } from './suites.ts';
+import { offeredVersions } from './suites.ts';
 import { type Address, addressText, parseBackend, unixPathComplaint } from './values.ts';
 
 type Tls = Partial<z.output<z.ZodObject<typeof schema.tlsShape>>>;
@@ -108,20 +108,14 @@ function tlsComplaints(own: Tls, inherited: Tls, path: Path): Complaint[] {
   const ciphers = own.ciphers ?? inherited.ciphers ?? [];
   const touched = (['ciphers', 'min_version', 'max_version'] as const).find((key) => own[key] !== undefined);
   if (ciphers.length === 0 || touched === undefined) return complaints;
-  const versions = (['1.2', '1.3'] as const).filter((version) => version >= min && version <= max);
-  for (const version of versions) {
-    if (suites.some((suite) => suite.version === version && ciphers.includes(suite.name))) continue;
-    const other = version === '1.2' ? 'min_version: "1.3"' : 'max_version: "1.2"';
-    complaints.push({
-      code: 'ERR_CONFIG_CIPHERS',
-      path: [...path, touched],
-      message: `no suite of the list is for TLS ${version}, which is enabled`,
-      hint:
-        versions.length === 1
-          ? `add a suite of TLS ${version}`
-          : `add a suite of TLS ${version}, or switch it off by ${other}`,
-    });
-  }
+  // a version that has no suite in the list is just not offered
+  if (offeredVersions(min, max, ciphers).length > 0) return complaints;
+  complaints.push({
+    code: 'ERR_CONFIG_CIPHERS',
+    path: [...path, touched],
+    message: `no suite of the list is for TLS ${min === max ? min : `${min} or ${max}`}`,
+    hint: 'no client could connect: add suites of that version, or leave the list out',
+  });
   return complaints;
 }
 

@@ -54,3 +54,11 @@ export const suites: readonly Suite[] = [
 ];
 
 export const suiteNames: readonly string[] = suites.map((suite) => suite.name);
+
+/** The versions that clients can really use: a version of which the list has no suite is not offered. Empty: the default list. */
+export function offeredVersions(min: TlsVersion, max: TlsVersion, ciphers: readonly string[]): readonly TlsVersion[] {
+  return (['1.2', '1.3'] as const).filter((version) => {
+    const has = suites.some((suite) => suite.version === version && ciphers.includes(suite.name));
+    return version >= min && version <= max && (ciphers.length === 0 || has);
+  });
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // From the bytes of a configuration file to text. What is no clean UTF-8 is refused here, with the place of the first bad byte.
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import type { Fault, Place } from './fault.ts';
 
@@ -68,36 +69,12 @@ function decode(file: string, bytes: Buffer): TextOrFault {
   return { text };
 }
 
-/** Offset of the first byte that is no part of well-formed UTF-8, by halving: a prefix is bad if it has any such byte. */
+/** Decoding puts U+FFFD for what is malformed, so encoding again differs from there on. */
 function firstInvalidByte(bytes: Buffer): number | undefined {
-  if (isUtf8Prefix(bytes) && isComplete(bytes)) return undefined;
-  let good = 0;
-  let bad = bytes.length;
-  while (bad - good > 1) {
-    const middle = (good + bad) >> 1;
-    if (isUtf8Prefix(bytes.subarray(0, middle))) good = middle;
-    else bad = middle;
-  }
-  return isUtf8Prefix(bytes.subarray(0, bad)) ? bytes.length - 1 : bad - 1;
-}
-
-/** A character that is cut off at the end is fine. */
-function isUtf8Prefix(bytes: Buffer): boolean {
-  try {
-    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function isComplete(bytes: Buffer): boolean {
-  try {
-    new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
+  if (isUtf8(bytes)) return undefined;
+  const again = Buffer.from(bytes.toString('utf8'));
+  const offset = bytes.findIndex((byte, index) => byte !== again[index]);
+  return offset < 0 ? bytes.length - 1 : offset;
 }
 
 function encodingFault(file: string, bytes: Buffer, offset: number): Fault {

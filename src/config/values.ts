@@ -99,20 +99,12 @@ function parseAddress(text: string, forms: string): Parsed<Address> {
         forms === listenForms ? `write "*:${port}" for all addresses, or 127.0.0.1:${port}` : `write 127.0.0.1:${port}`,
     };
   }
-  if (isIPv6(text)) {
-    const head = text.slice(0, text.lastIndexOf(':'));
-    const address = isIPv6(head) ? `[${head}]${text.slice(head.length)}` : `[${text}]:PORT`;
-    return { message: `${quoted(text)} has an IPv6 address without brackets`, hint: `write "${address}"` };
+  const bare = bareIpv6(text);
+  if (bare !== undefined) {
+    return { message: `${quoted(text)} has an IPv6 address without brackets`, hint: `write "${bare}"` };
   }
   const match = /^(?:\[(?<six>[^\]]*)\]|(?<host>[^:[\]]*))(?::(?<port>.*))?$/su.exec(text);
-  if (match?.groups === undefined) {
-    return text.includes(':') && !text.includes('[') && isIPv6(text.slice(0, text.lastIndexOf(':')))
-      ? {
-          message: `${quoted(text)} has an IPv6 address without brackets`,
-          hint: `write "[${text.slice(0, text.lastIndexOf(':'))}]${text.slice(text.lastIndexOf(':'))}"`,
-        }
-      : { message: `${quoted(text)} is not an address`, hint: forms };
-  }
+  if (match?.groups === undefined) return { message: `${quoted(text)} is not an address`, hint: forms };
   const { six, host, port } = match.groups;
   const hostFault =
     six === undefined ? hostComplaint(host ?? '') : isIPv6(six) ? undefined : `${quoted(six)} is not an IPv6 address`;
@@ -123,6 +115,13 @@ function parseAddress(text: string, forms: string): Parsed<Address> {
   if (Number(port) < 1 || Number(port) > 65_535)
     return { message: `port ${port.slice(0, 20)} is out of range`, hint: 'a port is a number from 1 to 65535' };
   return { value: { kind: 'tcp', host: six ?? host ?? '', port: Number(port) } };
+}
+
+/** What was probably meant by an IPv6 address without brackets: its last group is taken for the port where that is possible. */
+function bareIpv6(text: string): string | undefined {
+  const head = text.slice(0, Math.max(0, text.lastIndexOf(':')));
+  if (isIPv6(head)) return `[${head}]${text.slice(head.length)}`;
+  return isIPv6(text) ? `[${text}]:PORT` : undefined;
 }
 
 function hostComplaint(host: string): string | undefined {

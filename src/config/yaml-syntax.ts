@@ -12,6 +12,8 @@ const bareIpv6 = /:\s+(?<address>\[[0-9a-f:.%]*\]:\d+)/i;
 export function syntaxComplaint(code: string, message: string, line: string, offset: number, text: string): Words {
   const address = bareIpv6.exec(line)?.groups?.address;
   if (address !== undefined) return { message: 'an IPv6 address must be in quotes', hint: `write "${address}"` };
+  // the parser recurses: thousands of "[" end the stack
+  if (message.includes('call stack')) return { message: 'the file is nested too deeply' };
   switch (code) {
     case 'TAB_AS_INDENT':
       return { message: 'the line is indented by a tab', hint: 'YAML takes spaces only' };

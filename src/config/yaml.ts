@@ -26,6 +26,7 @@ export interface YamlResult {
 
 /** Deeper than any configuration, and far from the end of the stack. */
 const maxDepth = 32;
+const tooDeep = 'the file is nested too deeply';
 
 export function parseYaml(text: string, file: string): YamlResult {
   const lines = new Lines(text, file);
@@ -36,12 +37,13 @@ export function parseYaml(text: string, file: string): YamlResult {
       prettyErrors: false,
       uniqueKeys: false,
       version: '1.2',
-      logLevel: 'silent',
+      // 'silent' would let further documents pass
+      logLevel: 'error',
     });
   } catch (error) {
     // the parser recurses: thousands of "[" end the stack
     if (!(error instanceof RangeError)) throw error;
-    return { faults: [lines.fault(0, 1, 'ERR_CONFIG_SYNTAX', 'the file is nested too deeply')] };
+    return { faults: [lines.fault(0, 1, 'ERR_CONFIG_SYNTAX', tooDeep)] };
   }
   if (document.errors.length > 0) return { faults: syntaxFaults(document, lines, text) };
   if (document.directives?.yaml.explicit) {
@@ -130,7 +132,7 @@ class Tree {
   }
 
   read(node: unknown, depth: number): unknown {
-    if (depth > maxDepth) return this.#refuse(node as Node, 'the file is nested too deeply');
+    if (depth > maxDepth) return this.#refuse(node as Node, tooDeep);
     if (isAlias(node)) {
       return this.#refuse(
         node,
