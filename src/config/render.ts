@@ -29,9 +29,9 @@ function renderFault(fault: Fault, options: RenderOptions): string {
     const { excerpt, caret } = excerptOf(text, (fault.column ?? 1) - 1, fault.length ?? 1, options.width);
     const number = String(line).padStart(5);
     rows.push(`${paint('dim', `${number} |`)} ${excerpt}`.trimEnd());
-    rows.push(
-      `${paint('dim', `${' '.repeat(number.length)} |`)} ${paint(severity === 'warning' ? 'yellow' : 'red', caret)}`,
-    );
+    const indent = caret.length - caret.trimStart().length;
+    const painted = caret.slice(0, indent) + paint(severity === 'warning' ? 'yellow' : 'red', caret.slice(indent));
+    rows.push(`${paint('dim', `${' '.repeat(number.length)} |`)} ${painted}`);
   }
   if (hint !== undefined) rows.push(`      ${paint('cyan', 'help:')} ${printable(hint)}`);
   return `${rows.join('\n')}\n`;

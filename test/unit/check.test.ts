@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the machine must have: certificates and keys made by openssl, ports, rights, limits.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
@@ -246,6 +247,20 @@ test('a port in use, and by whom', async (t) => {
   assert.equal(faults(load('--listen', `127.0.0.1:${port}`), true), [`--listen: 127.0.0.1:${port} ${by}`]);
   assert.equal(faults(load('--listen', `*:${port}`), true), [`--listen: *:${port} ${by}`]);
   assert.equal(faults(load('--listen', `127.0.0.1:${port}`), false), []);
+});
+
+test('a port that the running ironsocket has is only a warning', async (t) => {
+  mkdirSync(path('dist/master'), { recursive: true });
+  const script =
+    "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
+  writeFileSync(path('dist/master/main.js'), script);
+  const master = spawn(process.execPath, [path('dist/master/main.js')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => master.kill('SIGKILL'));
+  const [port] = await once(master.stdout, 'data');
+  const address = `127.0.0.1:${String(port).trim()}`;
+  assert.equal(faults(load('--listen', address), true), [
+    `~--listen: ${address} is in use by ironsocket itself (pid ${master.pid})`,
+  ]);
 });
 
 test('a unix socket in use, a path that is no socket, a directory that is not there', async (t) => {
