@@ -7,7 +7,7 @@
     'cflags': ['-O2', '-g', '-fvisibility=hidden', '-fstack-protector-strong'],
     'cflags_cc!': ['-std=gnu++17'],
     'cflags_cc': ['-std=gnu++20', '-Wall', '-Wextra', '-Werror'],
-    'ldflags': ['-Wl,-z,relro'],
+    'ldflags': ['-Wl,-z,relro,-z,now'],
   },
   'targets': [
     {
@@ -19,7 +19,12 @@
     {
       'target_name': 'keeper',
       'type': 'executable',
-      'sources': ['native/keeper.cc', 'native/control/channel.cc', 'native/log/logfmt.cc'],
+      'sources': [
+        'native/keeper.cc',
+        'native/control/channel.cc',
+        'native/log/logfmt.cc',
+        'native/net/systemd_sockets.cc',
+      ],
       'cflags': ['-fPIE'],
       'cflags!': ['-fPIC'],
       'ldflags': ['-pie'],

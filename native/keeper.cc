@@ -40,6 +40,7 @@
 
 #include "control/channel.h"
 #include "log/logfmt.h"
+#include "net/systemd_sockets.h"
 
 namespace ironsocket {
 namespace {
@@ -83,7 +84,6 @@ class Keeper {
     std::string value;
   };
 
-  void AdoptSystemdSockets();
   void StartMaster();
   [[noreturn]] void BecomeMaster(int channel_fd);
   void Introduce();
@@ -122,9 +122,7 @@ class Keeper {
 // ---- start
 
 void Keeper::Prepare() {
-  // Descriptors that some shell left open must not live on in the master; sockets of systemd are
-  // passed on by message.
-  ::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
+  for (auto& [name, fd] : TakeSystemdSockets()) held_["listener:systemd:" + name] = std::move(fd);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // we hold private keys
   rlimit files{};
@@ -141,29 +139,6 @@ void Keeper::Prepare() {
   }
   ::sigprocmask(SIG_SETMASK, &set, nullptr);
   signals_.Reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  AdoptSystemdSockets();
-}
-
-// sd_listen_fds(3): sockets from fd 3 on, meant for the process whose PID is ours since before
-// execve.
-void Keeper::AdoptSystemdSockets() {
-  const char* pid = std::getenv("LISTEN_PID");
-  const char* count = std::getenv("LISTEN_FDS");
-  const char* names = std::getenv("LISTEN_FDNAMES");
-  std::string rest = names == nullptr ? "" : names;
-  if (pid != nullptr && count != nullptr && ToNumber(pid, -1) == ::getpid()) {
-    for (int fd = 3; fd < 3 + ToNumber(count, 0); ++fd) {
-      std::string name = rest.substr(0, rest.find(':'));
-      rest.erase(0, std::min(rest.size(), name.size() + 1));
-      std::string key = "listener:systemd:" + (name.empty() ? "unknown" : name);
-      // One name may stand for several sockets.
-      for (int i = 2; held_.contains(key); ++i)
-        key = "listener:systemd:" + name + ":" + std::to_string(i);
-      ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
-      held_[key].Reset(fd);
-    }
-  }
-  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
 }
 
 int Keeper::Run() {

@@ -44,12 +44,11 @@ export async function startMaster(args: readonly string[]): Promise<void> {
   const state = openState(keeper, () => firstState(args));
   const service = await build(keeper, state, args);
   keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
-  if (state.current.drainUntilMs !== undefined) {
-    keeper.ready();
-    return stop(service);
-  }
+  // A first master is ready when clients are served; a later one as soon as it can be told to stop.
+  if (keeper.start > 0) keeper.ready();
+  if (state.current.drainUntilMs !== undefined) return stop(service);
   await service.workers.started;
-  keeper.ready();
+  if (keeper.start === 0) keeper.ready();
   announce(service);
 }
 

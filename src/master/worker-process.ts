@@ -45,12 +45,17 @@ export function spawnWorker(id: number, keeper: Keeper, events: WorkerEvents): W
     child.once('error', (error) => events.onEnd({ reason: error.message }));
     return { id, pid: 0, send: () => {}, kill: () => {} };
   }
-  const pidfd = native.pidfdOpen({ pid: child.pid });
-  keeper.put(pidfdName(id), pidfd);
-  keeper.put(channelName(id), a);
-  const worker = attach({ id, pid: child.pid, pidfd, channel: a }, keeper, events);
-  child.once('exit', (code, signal) => worker.ended({ reason: signal ?? 'exit', code: code ?? undefined }));
-  return worker;
+  try {
+    const pidfd = native.pidfdOpen({ pid: child.pid });
+    keeper.put(pidfdName(id), pidfd);
+    keeper.put(channelName(id), a);
+    const worker = attach({ id, pid: child.pid, pidfd, channel: a }, keeper, events);
+    child.once('exit', (code, signal) => worker.ended({ reason: signal ?? 'exit', code: code ?? undefined }));
+    return worker;
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
 }
 
 /** Takes over a worker from what the keeper holds; both descriptors are taken. It is asked for its status. */
@@ -97,7 +102,7 @@ function attach(
 ): WorkerProcess & { ended(end: ProcessEnd): void } {
   let alive = true;
   const kill = (): void => {
-    if (alive) signal(pidfd, constants.signals.SIGKILL);
+    if (alive) killByPidfd(pidfd);
   };
   const link = openLink<ToWorker, ToMaster>({
     fd: channel,
@@ -132,9 +137,9 @@ function attach(
 }
 
 /** A process that has been reaped already is as it should be. */
-function signal(pidfd: number, number: number): void {
+export function killByPidfd(pidfd: number): void {
   try {
-    native.pidfdSignal({ pidfd, signal: number });
+    native.pidfdSignal({ pidfd, signal: constants.signals.SIGKILL });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }

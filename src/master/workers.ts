@@ -2,6 +2,7 @@
 // Keeps one worker at work: starts it or takes it over, replaces it when it dies, and ends it. While there is none, connections wait
 // in the accept queues of the listeners, which we and the keeper hold open.
 import { SystemError } from '../errors.ts';
+import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
 import type { EngineCounters } from '../worker/counters.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
@@ -11,6 +12,7 @@ import { monotonicMs, type StateStore } from './state.ts';
 import {
   adoptWorker,
   channelName,
+  killByPidfd,
   pidfdName,
   spawnWorker,
   type WorkerEvents,
@@ -59,23 +61,27 @@ export class Workers {
     const known = state.current.worker;
     const pidfd = known && keeper.held.get(pidfdName(known.id));
     const channel = known && keeper.held.get(channelName(known.id));
-    if (known === undefined || pidfd === undefined || channel === undefined) {
-      if (!this.#stopping) this.#spawn();
-      else this.#onEnded.resolve(undefined);
+    const adopts = known !== undefined && pidfd !== undefined && channel !== undefined;
+    this.#endStrays(adopts ? known.id : undefined);
+    if (!adopts) {
+      if (this.#stopping) this.#onEnded.resolve(undefined);
+      else this.#spawn();
       return;
     }
     this.#expectReady();
+    // How long it has lived is not known, but longer than this master.
+    this.#startedAtMs = Number.NEGATIVE_INFINITY;
     this.#worker = adoptWorker({ ...known, pidfd, channel }, keeper, this.#eventsOf(known.id, known.pid));
     log('info', 'worker', { worker_state: 'adopted', worker_id: known.id, worker_pid: known.pid });
+    if (this.#stopping) this.#worker.send({ type: 'drain' });
   }
 
-  /** No more replacements: sessions may end by themselves, then the worker does. Idempotent. */
+  /** No more replacements: sessions may end by themselves, then the worker does. */
   stop(): void {
     this.#stopping = true;
     clearTimeout(this.#spawnTimer);
     if (this.#worker === undefined) this.#onEnded.resolve(undefined);
-    // A worker without a plan has nothing to drain.
-    else this.#worker.send({ type: this.#ready ? 'drain' : 'end' });
+    else this.#worker.send({ type: 'drain' });
   }
 
   /** Ends every session now. After stop(). */
@@ -159,7 +165,18 @@ export class Workers {
     this.#ready = true;
     clearTimeout(this.#readyTimer);
     this.#onStarted.resolve();
-    if (this.#stopping) this.stop();
+  }
+
+  /** Workers that the predecessor had started when it died, but not yet noted: they have no plan. */
+  #endStrays(adopted: number | undefined): void {
+    const { keeper } = this.#options;
+    for (const [name, fd] of keeper.held) {
+      const [, id, kind] = /^worker:(\d+):(channel|pidfd)$/.exec(name) ?? [];
+      if (id === undefined || Number(id) === adopted) continue;
+      if (kind === 'pidfd') killByPidfd(fd);
+      native.closeFd({ fd });
+      keeper.drop(name);
+    }
   }
 
   #onEnd(id: number, pid: number, { reason, code }: ProcessEnd): void {

@@ -31,7 +31,7 @@ interface Events {
     readonly file: string | undefined;
   };
   worker: {
-    readonly worker_state: 'spawned' | 'adopted' | 'ready' | 'dead';
+    readonly worker_state: 'spawned' | 'adopted' | 'dead';
     readonly worker_id: number;
     readonly worker_pid: number;
     readonly reason?: string | undefined;

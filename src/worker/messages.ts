@@ -23,7 +23,7 @@ export type ToWorker =
   | ({ readonly type: 'plan' } & WorkerPlan)
   /** First word of a master that has taken the place of a dead one. The answer is `status`. */
   | { readonly type: 'master'; readonly pid: number }
-  /** Take no more connections; `drained` follows when the last has ended. */
+  /** Take no more connections; `drained` follows when the last has ended. A worker that does not serve yet just ends. */
   | { readonly type: 'drain' }
   /** End every connection now, then the process. */
   | { readonly type: 'end' }

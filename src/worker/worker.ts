@@ -14,7 +14,7 @@ const channelFd = 3;
 /** Names that are not resolved by then are resolved while serving. */
 const resolveLimitMs = 2_000;
 /** For close_notify and the last bytes of ended sessions. */
-const endLimitMs = 1_000;
+const endLimitMs = 500;
 
 interface Service {
   readonly engine: Engine;
@@ -51,7 +51,9 @@ function obey(
       });
       return service;
     case 'drain':
-      service?.engine.stopAccepting();
+      // Before the plan is at work there is nothing to drain.
+      if (!service?.configured) process.exit(exitCodes.ok);
+      service.engine.stopAccepting();
       return service;
     case 'end':
       end(service);

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// The addon's engine: plans down, events up, counters by snapshot.
+#include <fcntl.h>
+
+#include "addon.h"
+
+namespace ironsocket {
+namespace {
+
+ListenerPlan ToListenerPlan(Env env, Arguments arguments) {
+  ListenerPlan plan;
+  plan.id = arguments.Unsigned("id");
+  plan.name = arguments.Text("name");
+  plan.fd = arguments.Fd("fd");
+  for (napi_value item : arguments.Items("certificates")) {
+    Arguments certificate(env, item);
+    plan.certificates.push_back({certificate.Fd("chainFd"), certificate.Fd("keyFd")});
+  }
+  plan.min_version = arguments.Text("minVersion");
+  plan.max_version = arguments.Text("maxVersion");
+  plan.ciphers = arguments.Texts("ciphers");
+  plan.alpn = arguments.Texts("alpn");
+  plan.backend = arguments.Text("backend");
+  plan.backend_addresses = arguments.Texts("backendAddresses");
+  plan.proxy_protocol = arguments.Choice<ProxyProtocol>(
+      "proxyProtocol",
+      {{"none", ProxyProtocol::kNone}, {"v1", ProxyProtocol::kV1}, {"v2", ProxyProtocol::kV2}});
+  plan.handshake_ms = arguments.Unsigned("handshakeMs");
+  plan.connect_ms = arguments.Unsigned("connectMs");
+  plan.idle_ms = arguments.Unsigned("idleMs");
+  plan.half_closed_ms = arguments.Unsigned("halfClosedMs");
+  plan.reset_on_truncation =
+      arguments.Choice<bool>("onTruncation", {{"fin", false}, {"reset", true}});
+  return plan;
+}
+
+Value Configure(const CallbackInfo& info, Engine* engine) {
+  Arguments arguments(info.Env(), info[0]);
+  Plan plan;
+  for (napi_value item : arguments.Items("listeners")) {
+    plan.listeners.push_back(ToListenerPlan(info.Env(), Arguments(info.Env(), item)));
+  }
+  plan.max_connections = arguments.Unsigned("maxConnections");
+  plan.ticket_keys_fd = arguments.Fd("ticketKeysFd", -1);
+  std::string error;
+  if (!info.Env().IsExceptionPending() && arguments.ok() && !engine->Configure(plan, &error)) {
+    ThrowCoded(info.Env(), "ERR_NATIVE_PLAN", error);
+  }
+  return Undefined(info);
+}
+
+Value SetBackend(const CallbackInfo& info, Engine* engine) {
+  Arguments arguments(info.Env(), info[0]);
+  uint32_t listener = arguments.Unsigned("listener");
+  std::vector<std::string> addresses = arguments.Texts("addresses");
+  if (!arguments.ok()) return Undefined(info);
+  return Napi::Boolean::New(info.Env(), engine->SetBackend(listener, addresses));
+}
+
+Value Snapshot(const CallbackInfo& info, Engine* engine) {
+  bool fits = info[0].IsTypedArray() &&
+              info[0].As<Napi::TypedArray>().TypedArrayType() == napi_biguint64_array;
+  if (!fits) {
+    ThrowCoded(info.Env(), "ERR_NATIVE_ARGUMENT", "the argument must be a BigUint64Array");
+    return Undefined(info);
+  }
+  auto out = info[0].As<Napi::BigUint64Array>();
+  engine->Snapshot(out.Data(), out.ElementLength());
+  return Undefined(info);
+}
+
+Value ToValue(Env env, const EngineEvent& event) {
+  auto out = Napi::Object::New(env);
+  switch (event.type) {
+    case EngineEvent::Type::kDrained:
+      out.Set("type", "drained");
+      break;
+    case EngineEvent::Type::kBackendFailed:
+      out.Set("type", "backend-failed");
+      out.Set("listener", event.listener);
+      break;
+    case EngineEvent::Type::kAcceptPaused:
+      out.Set("type", "accept-paused");
+      out.Set("error", uv_err_name(-event.error));
+      break;
+  }
+  return out;
+}
+
+void CloseEngine(Instance* instance, const std::shared_ptr<EngineHost>& host) {
+  host->engine->Close();
+  if (host->watcher != nullptr) std::exchange(host->watcher, nullptr)->Close();
+  instance->engines.erase(host);
+}
+
+Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineHost>& host) {
+  auto out = Napi::Object::New(env);
+  auto method = [&](const char* name, auto call) {
+    out.Set(name, Napi::Function::New(env, [host, call](const CallbackInfo& info) -> Value {
+              return call(info, host->engine.get());
+            }));
+  };
+  method("configure", Configure);
+  method("setBackend", SetBackend);
+  method("snapshot", Snapshot);
+  method("stopAccepting", [](const CallbackInfo& info, Engine* engine) {
+    engine->StopAccepting();
+    return Undefined(info);
+  });
+  method("endSessions", [](const CallbackInfo& info, Engine* engine) {
+    engine->EndSessions();
+    return Undefined(info);
+  });
+  method("close", [instance, host](const CallbackInfo& info, Engine*) {
+    CloseEngine(instance, host);
+    return Undefined(info);
+  });
+  return out;
+}
+
+Value CreateEngine(const CallbackInfo& info) {
+  Instance& instance = InstanceOf(info.Env());
+  Arguments arguments(info.Env(), info[0]);
+  EngineOptions options;
+  options.handshake_threads =
+      static_cast<uint32_t>(arguments.Integer("handshakeThreads", 1, 1'024));
+  options.relay_threads = static_cast<uint32_t>(arguments.Integer("relayThreads", 1, 1'024));
+  options.key_update_records =
+      static_cast<uint64_t>(arguments.Integer("keyUpdateRecords", 0, 1LL << 52));
+  Callback on_events = Keep(&arguments, info.Env(), "onEvents");
+  if (!arguments.ok()) return Undefined(info);
+  if (instance.log == nullptr) {
+    ThrowCoded(info.Env(), "ERR_NATIVE_STATE", "openLog must come before createEngine");
+    return Undefined(info);
+  }
+  auto host = std::make_shared<EngineHost>();
+  // The watcher closes its descriptor, the queue its own.
+  UniqueFd wake(::fcntl(host->events.wake_fd().get(), F_DUPFD_CLOEXEC, 3));
+  if (!wake.valid()) return Done(info, Status::FromErrno("eventfd"));
+  auto deliver = [queue = &host->events, on_events](int) {
+    Napi::HandleScope scope(on_events->Env());
+    auto convert = [&](const EngineEvent& event) { return ToValue(on_events->Env(), event); };
+    Call(on_events, {ToArray(on_events->Env(), queue->Take(), convert)});
+  };
+  int error = 0;
+  host->watcher =
+      instance.watchers.Open(std::move(wake), Watchers::Life::kBackground, deliver, &error);
+  if (error != 0) return Done(info, {-error, "uv_poll_start"});
+  auto push = [queue = &host->events](const EngineEvent& event) { queue->Push(event); };
+  host->engine = std::make_unique<Engine>(options, *instance.log, push);
+  instance.engines.insert(host);
+  return ToObject(info.Env(), &instance, host);
+}
+
+}  // namespace
+
+std::span<const Export> EngineExports() {
+  static constexpr Export kExports[] = {
+      {"createEngine", CreateEngine},
+  };
+  return kExports;
+}
+
+}  // namespace ironsocket
