@@ -12,7 +12,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
   test(`${variant.label}: data, close_notify, FIN, and the client uploads on`, async () => {
     const { client, server } = await openSession(variant, backend);
     server.finish('all of it');
-    assert.equal(await client.outcome(), { data: 'all of it', alerts: [alert.closeNotify], end: 'fin' });
+    assert.equal(await client.outcome({ stay: true }), { data: 'all of it', alerts: [alert.closeNotify], end: 'fin' });
     client.sendData('still uploading');
     assert.is((await server.read(15)).toString(), 'still uploading');
     client.sendData(', done');
@@ -38,7 +38,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
     server.finish(Buffer.alloc(size, 'a'));
     await once(server.socket, 'finish');
     client.peer.socket.resume();
-    const { data, alerts, end } = await client.outcome();
+    const { data, alerts, end } = await client.outcome({ stay: true });
     assert.is(data.length, size);
     assert.equal({ alerts, end }, { alerts: [alert.closeNotify], end: 'fin' });
     client.sendAlert(alert.closeNotify);

@@ -76,7 +76,7 @@ export class LogLines {
     });
   }
 
-  tail(count = 15): string {
+  tail(count = 6): string {
     const lines = this.lines.slice(-count).map((line) =>
       Object.entries(line)
         .map(([key, value]) => `${key}=${value}`)

@@ -78,12 +78,11 @@ export class RawTlsClient {
   private constructor(options: RawClientOptions, peer: Peer) {
     this.#options = options;
     this.peer = peer;
+    this.port = peer.socket.localPort ?? 0;
   }
 
   /** Port of this end, by which the log names the connection. */
-  get port(): number {
-    return this.peer.socket.localPort ?? 0;
-  }
+  readonly port: number;
 
   // --- sending
 
@@ -139,8 +138,8 @@ export class RawTlsClient {
     }
     return Buffer.concat(parts);
   }
-  /** Reads to the end of the TCP connection. */
-  async outcome(): Promise<Outcome> {
+  /** Reads to the end of the TCP connection, then closes it; `stay` leaves our direction open. */
+  async outcome(options: { readonly stay?: boolean } = {}): Promise<Outcome> {
     const data: Buffer[] = [];
     const alerts: (number | string)[] = [];
     for (let record = await this.read(); record !== undefined; record = await this.read()) {
@@ -148,6 +147,7 @@ export class RawTlsClient {
       else if (record.type === contentType.alert) alerts.push(alertText(record.content));
       else throw new Error(`unexpected record ${describe(record)}`);
     }
+    if (options.stay !== true && !this.peer.socket.writableEnded) this.peer.finish();
     return { data: Buffer.concat(data).toString('latin1'), alerts, end: this.peer.ending ?? 'reset' };
   }
 

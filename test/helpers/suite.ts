@@ -77,7 +77,11 @@ async function withDeadline(what: string, ms: number, body: () => unknown): Prom
 }
 
 function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`);
+  const error = thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`);
+  // uvu prints the message and then the stack but for its first line, which would repeat a message of several lines.
+  const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at '));
+  error.stack = [error.name, ...(frames ?? [])].join('\n');
+  return error;
 }
 
 function failLoudly(thrown: unknown): void {
@@ -86,7 +90,7 @@ function failLoudly(thrown: unknown): void {
     failRunning(error);
     return;
   }
-  console.error(error);
+  console.error(error.message, error.stack);
   counts.failed++;
 }
 process.on('unhandledRejection', failLoudly);

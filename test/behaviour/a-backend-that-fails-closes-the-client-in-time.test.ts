@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Refused, never answering, gone at once: the client sees RST, never a clean end, and the next client is served.
+import * as assert from 'uvu/assert';
+import { startBackend, startBlackHole } from '../helpers/backends.ts';
+import { freePort } from '../helpers/proxy.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { test } from '../helpers/suite.ts';
+import { alert } from '../helpers/tls-records.ts';
+import { variants } from '../helpers/variants.ts';
+
+const good = await startBackend();
+const rude = await startBackend({ onConnection: (peer) => peer.reset() });
+const hole = await startBlackHole();
+const listeners = [
+  { name: 'good', backend: good.address },
+  { name: 'refused', backend: `127.0.0.1:${await freePort()}` },
+  { name: 'hole', backend: hole, timeouts: { connect: '700ms' } },
+  { name: 'rude', backend: rude.address },
+  { name: 'no socket', backend: 'unix:/nonexistent/backend' },
+  { name: 'unknown name', backend: 'nobody.invalid:80', timeouts: { connect: '1s' } },
+];
+
+for (const variant of await variants({ listeners })) {
+  const { proxy, version, label } = variant;
+  const [goodPort = 0, refused = 0, holePort = 0, rudePort = 0, noSocket = 0, unknown = 0] = proxy.ports;
+
+  const fails = async (port: number, reason: RegExp): Promise<number> => {
+    const started = performance.now();
+    const client = await RawTlsClient.connect({ port, version });
+    const outcome = await client.outcome();
+    assert.not(outcome.alerts.includes(alert.closeNotify), 'no clean end');
+    assert.is(outcome.data, '');
+    const line = await proxy.sessionEnd(client.port);
+    assert.match(line.reason ?? '', reason);
+    client.peer.reset();
+    return performance.now() - started;
+  };
+
+  test(`${label}: refused`, async () => {
+    assert.ok((await fails(refused, /backend_failed/)) < 1000);
+  });
+  test(`${label}: a black hole ends at connect_timeout`, async () => {
+    const ms = await fails(holePort, /connect_timeout/);
+    assert.ok(ms > 600 && ms < 3000, `${ms}`);
+  });
+  test(`${label}: reset right after connecting`, async () => {
+    await fails(rudePort, /backend_reset|backend_failed/);
+  });
+  test(`${label}: a unix socket that is not there`, async () => {
+    await fails(noSocket, /backend_failed/);
+  });
+  test(`${label}: a name that does not resolve`, async () => {
+    await fails(unknown, /backend_failed|connect_timeout/);
+  });
+
+  test(`${label}: a client that leaves while its backend is dialled`, async () => {
+    const client = await RawTlsClient.connect({ port: holePort, version });
+    client.sendData('nobody reads this');
+    client.peer.reset();
+    const line = await proxy.sessionEnd(client.port);
+    assert.match(line.reason ?? '', /client_reset|connect_timeout/);
+  });
+
+  test(`${label}: what the client sends while its backend is dialled is bounded`, async () => {
+    const client = await RawTlsClient.connect({ port: holePort, version });
+    for (let i = 0; i < 500; i++) client.sendData(Buffer.alloc(16_384));
+    const line = await proxy.sessionEnd(client.port);
+    assert.is(line.reason, 'connect_timeout');
+    assert.ok(Number(line.bytes_from_client) < 1 << 20, line.bytes_from_client);
+    client.peer.reset();
+  });
+
+  test(`${label}: others are served all the time`, async () => {
+    const waiting = await Promise.all(
+      Array.from({ length: 20 }, () => RawTlsClient.connect({ port: holePort, version })),
+    );
+    const started = performance.now();
+    const client = await RawTlsClient.connect({ port: goodPort, version });
+    const server = await good.next();
+    server.finish('served');
+    assert.is((await client.outcome()).data, 'served');
+    assert.ok(performance.now() - started < 500);
+    for (const each of [client, ...waiting]) each.peer.reset();
+  });
+
+  test(`${label}: a peer's failure is a warning at most`, () => {
+    assert.equal(proxy.log.all({ level: /fatal|error/ }), []);
+  });
+}

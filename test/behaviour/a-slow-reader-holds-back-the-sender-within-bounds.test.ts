@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// Runs alone: it measures memory. Who does not read stops who sends, and what waits in between is the kernel's socket buffers and little of ours.
+import type { Socket } from 'node:net';
+import * as assert from 'uvu/assert';
+import { startBackend } from '../helpers/backends.ts';
+import { residentBytes } from '../helpers/processes.ts';
+import { test } from '../helpers/suite.ts';
+import { only, tlsConnect } from '../helpers/tls-client.ts';
+import { variants } from '../helpers/variants.ts';
+
+const backend = await startBackend({ taking: 'count' });
+
+/** Bytes that `socket` got rid of until it took no more for half a second. */
+async function push(socket: Socket): Promise<number> {
+  const chunk = Buffer.alloc(1 << 16);
+  let sent = 0;
+  for (;;) {
+    const taken = new Promise<boolean>((resolve) => socket.write(chunk, () => resolve(true)));
+    const stuck = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500));
+    if (!(await Promise.race([taken, stuck]))) return sent;
+    sent += chunk.length;
+    if (sent > 1 << 28) throw new Error('nothing holds it back');
+  }
+}
+
+for (const { proxy, version, label } of await variants({ listeners: [{ backend: backend.address }] })) {
+  test(`${label}: a client that does not read`, async () => {
+    const { socket } = await tlsConnect({ port: proxy.port, ...only(version), taking: 'count' });
+    const server = await backend.next();
+    socket.pause();
+    const before = residentBytes(proxy.workerPid());
+    const sent = await push(server.socket);
+    assert.ok(sent < 24 << 20, `${sent >> 20} MiB`);
+    const grown = residentBytes(proxy.workerPid()) - before;
+    assert.ok(grown < 2 << 20, `the worker grew by ${grown >> 10} KiB`);
+    socket.destroy();
+    await server.end;
+  });
+
+  test(`${label}: a backend that does not read`, async () => {
+    const { socket } = await tlsConnect({ port: proxy.port, ...only(version), taking: 'count' });
+    const server = await backend.next();
+    server.socket.pause();
+    const before = residentBytes(proxy.workerPid());
+    const sent = await push(socket);
+    assert.ok(sent < 24 << 20, `${sent >> 20} MiB`);
+    const grown = residentBytes(proxy.workerPid()) - before;
+    assert.ok(grown < 2 << 20, `the worker grew by ${grown >> 10} KiB`);
+    socket.destroy();
+    server.reset();
+  });
+
+  test(`${label}: a hundred clients that do not read cost bounded memory`, async () => {
+    const before = residentBytes(proxy.workerPid());
+    const clients = await Promise.all(
+      Array.from({ length: 100 }, async () => {
+        const { socket } = await tlsConnect({ port: proxy.port, ...only(version), taking: 'count' });
+        socket.pause();
+        return socket;
+      }),
+    );
+    const servers = await Promise.all(clients.map(() => backend.next()));
+    await Promise.all(servers.map((server) => push(server.socket)));
+    const each = (residentBytes(proxy.workerPid()) - before) / clients.length;
+    assert.ok(each < 512 << 10, `${Math.round(each / 1024)} KiB each`);
+    for (const socket of clients) socket.destroy();
+    await Promise.all(servers.map((server) => server.end));
+  });
+
+  test(`${label}: once it reads, everything comes`, async () => {
+    const { socket, peer } = await tlsConnect({ port: proxy.port, ...only(version), taking: 'count' });
+    const server = await backend.next();
+    socket.pause();
+    const sent = await push(server.socket);
+    socket.resume();
+    server.finish();
+    assert.is(await peer.end, 'fin');
+    // push gave up on one chunk, which still went out.
+    assert.is(peer.received, sent + (1 << 16));
+    socket.destroy();
+  });
+}

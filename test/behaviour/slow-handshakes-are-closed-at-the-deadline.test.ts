@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// The deadline runs from accept and no byte moves it. Meanwhile others are served.
+import * as assert from 'uvu/assert';
+import { startEcho } from '../helpers/backends.ts';
+import { clientHello } from '../helpers/client-hello.ts';
+import { Peer } from '../helpers/peer.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { test } from '../helpers/suite.ts';
+import { tlsConnect } from '../helpers/tls-client.ts';
+import { variants } from '../helpers/variants.ts';
+
+const backend = await startEcho();
+const deadline = 1000;
+const options = { listeners: [{ backend: backend.address, timeouts: { handshake: `${deadline}ms` } }] };
+
+for (const { proxy, version, label } of await variants(options)) {
+  const timed = async (act: (peer: Peer) => unknown): Promise<number> => {
+    const peer = await Peer.connect({ port: proxy.port });
+    const started = performance.now();
+    await act(peer);
+    await peer.end;
+    peer.socket.destroy();
+    return performance.now() - started;
+  };
+  const inTime = (ms: number): void => assert.ok(ms > deadline * 0.8 && ms < deadline * 2.5, `closed after ${ms} ms`);
+
+  test(`${label}: a silent client`, async () => {
+    inTime(await timed(() => {}));
+  });
+
+  test(`${label}: half a ClientHello`, async () => {
+    inTime(await timed((peer) => peer.write(clientHello({ version }).subarray(0, 50))));
+  });
+
+  test(`${label}: a byte now and then`, async () => {
+    const hello = clientHello({ version });
+    let at = 0;
+    let timer: NodeJS.Timeout | undefined;
+    const ms = await timed((peer) => {
+      timer = setInterval(() => peer.socket.writable && peer.write(hello.subarray(at, ++at)), 100);
+    });
+    clearInterval(timer);
+    inTime(ms);
+  });
+
+  test(`${label}: a client that never sends Finished`, async () => {
+    const client = await RawTlsClient.connect({ port: proxy.port, version, holdFinished: true });
+    const started = performance.now();
+    await client.peer.end;
+    inTime(performance.now() - started + 50);
+    const line = await proxy.log.waitFor({ event: 'auth', client_port: client.port });
+    assert.is.not(line.outcome, 'granted');
+    assert.is(line.level, 'info');
+  });
+
+  test(`${label}: hundreds of slow ones do not keep a good one waiting`, async (t) => {
+    const slow = await Promise.all(Array.from({ length: 400 }, () => Peer.connect({ port: proxy.port })));
+    t.after(() => {
+      for (const { socket } of slow) socket.destroy();
+    });
+    for (const peer of slow.slice(0, 200)) peer.write(clientHello({ version }).subarray(0, 30));
+    const started = performance.now();
+    const { socket, peer } = await tlsConnect({ port: proxy.port });
+    socket.write('hello');
+    await peer.read(5);
+    assert.ok(performance.now() - started < 1000);
+    socket.destroy();
+    await Promise.all(slow.map((each) => each.end));
+  });
+}
+
+test('nobody who did not finish a handshake reached the backend', () => {
+  assert.is(backend.accepted(), 2, 'the two good ones');
+});

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Runs alone: it measures memory. 2,000 clients shake hands in one burst; all are served; idle, they cost the worker under 1 KiB each
+// (docs/design.md section 1.6). Resident memory is used, which everyone may read: it grows at least as much as PSS does.
+import * as assert from 'uvu/assert';
+import { startEcho } from '../helpers/backends.ts';
+import { residentBytes } from '../helpers/processes.ts';
+import { test } from '../helpers/suite.ts';
+import { only, type TlsClient, tlsConnect } from '../helpers/tls-client.ts';
+import { variants } from '../helpers/variants.ts';
+
+const sessions = 2000;
+const backend = await startEcho();
+const options = {
+  listeners: [{ backend: backend.address, timeouts: { handshake: '60s' } }],
+  config: { log: { level: 'info' } },
+};
+
+for (const { proxy, version, label } of await variants(options)) {
+  const burst = (count: number): Promise<TlsClient[]> =>
+    Promise.all(Array.from({ length: count }, () => tlsConnect({ port: proxy.port, ...only(version) })));
+  const echo = async ({ socket, peer }: TlsClient, text: string): Promise<void> => {
+    socket.write(text);
+    assert.is((await peer.read(text.length)).toString(), text);
+  };
+  const end = async (clients: readonly TlsClient[]): Promise<void> => {
+    const from = proxy.log.lines.length;
+    for (const { socket } of clients) socket.destroy();
+    const last = clients.at(-1)?.port ?? 0;
+    await proxy.log.waitFor({ event: 'proxy', subevent: 'client_disconnect', client_port: last }, { from });
+  };
+
+  test(
+    `${label}: ${sessions} in one burst, all served, all small`,
+    async () => {
+      // What threads and libraries need once is no session's.
+      await end(await burst(50));
+      const before = residentBytes(proxy.workerPid());
+      const clients = await burst(sessions);
+      await Promise.all(clients.map((client, i) => echo(client, `client ${i}`)));
+      // The handshake threads give memory back when the burst is over, which they say nowhere: look until it is so.
+      const perSession = (): number => (residentBytes(proxy.workerPid()) - before) / sessions;
+      const started = performance.now();
+      while (perSession() >= 1024 && performance.now() - started < 5000) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.ok(perSession() < 1024, `${Math.round(perSession())} bytes a session`);
+      await Promise.all(clients.map((client) => echo(client, 'still here')));
+      await end(clients);
+    },
+    { deadline: 90_000 },
+  );
+
+  test(
+    `${label}: a second burst finds the memory of the first`,
+    async () => {
+      const before = residentBytes(proxy.workerPid());
+      for (let round = 0; round < 3; round++) await end(await burst(500));
+      const grown = residentBytes(proxy.workerPid()) - before;
+      assert.ok(grown < 8 << 20, `grown by ${grown >> 10} KiB`);
+    },
+    { deadline: 90_000 },
+  );
+}
