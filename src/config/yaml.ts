@@ -105,7 +105,8 @@ class Lines {
   }
 
   lineAt(offset: number): string {
-    const start = this.#text.lastIndexOf('\n', offset - 1) + 1;
+    // lastIndexOf takes a negative position for 0
+    const start = offset === 0 ? 0 : this.#text.lastIndexOf('\n', offset - 1) + 1;
     const end = this.#text.indexOf('\n', start);
     return this.#text.slice(start, end < 0 ? undefined : end).replace(/\r$/, '');
   }

@@ -321,6 +321,14 @@ test('a file that is not UTF-8 is refused at its first bad byte', () => {
   ]);
 });
 
+test('the excerpt of a fault in the first line is that line, even if it is empty', () => {
+  writeFileSync(file, '\n  ');
+  assert.throws(
+    () => loadConfig({ file }),
+    (error: ConfigError) => error.faults.length === 1 && error.faults[0]?.line === 1 && error.faults[0].text === '',
+  );
+});
+
 test('a file that is nested too deeply is refused', () => {
   assert.equal(faultsOf(`${'['.repeat(50)}${']'.repeat(50)}`), ['1:34 SYNTAX: the file is nested too deeply']);
   const [fault, ...others] = faultsOf('['.repeat(100_000));
