@@ -81,7 +81,7 @@ async function build(keeper: Keeper, state: StateStore, args: readonly string[])
   const parts: Omit<PlanParts, 'logFd'> = { config, identity, listeners, certificatesOf, ticketKeysFd };
   const workers = new Workers({ keeper, state, plan: (id) => planFor(id, { ...parts, logFd: service.logFd }) });
   const service: Service = { keeper, state, listeners, workers, logFd };
-  if (drainUntilMs === undefined) workers.start();
+  if (drainUntilMs === undefined) workers.start(false);
   return service;
 }
 
@@ -152,8 +152,8 @@ async function stop({ keeper, state, listeners, workers }: Service): Promise<voi
   dropListeners(listeners, keeper);
   const limitMs = Math.max(0, untilMs - monotonicMs());
   log('info', 'draining', { limit_ms: limitMs });
-  workers.stop();
-  if (resumed) workers.start();
+  if (resumed) workers.start(true);
+  else workers.stop();
   const limits = [setTimeout(() => workers.end(), limitMs), setTimeout(() => workers.kill(), limitMs + endLimitMs)];
   const counters = await workers.ended;
   for (const limit of limits) clearTimeout(limit);

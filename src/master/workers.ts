@@ -55,8 +55,9 @@ export class Workers {
     this.ended = this.#onEnded.promise;
   }
 
-  /** Takes over the predecessor's worker if there is one; starts one otherwise. */
-  start(): void {
+  /** Takes over the predecessor's worker if there is one. Otherwise starts one, unless the predecessor was `stopping`. */
+  start(stopping: boolean): void {
+    this.#stopping = stopping;
     const { keeper, state } = this.#options;
     const known = state.current.worker;
     const pidfd = known && keeper.held.get(pidfdName(known.id));

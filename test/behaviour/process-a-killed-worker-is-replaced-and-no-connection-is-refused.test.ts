@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// A worker that dies takes its sessions with it, but no connection after that is refused: the listening socket stays, and what
+// comes meanwhile waits in its queue.
+import * as assert from 'uvu/assert';
+import { startEcho } from '../helpers/backends.ts';
+import { startProxy } from '../helpers/proxy.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { test } from '../helpers/suite.ts';
+
+const echo = await startEcho();
+
+async function talk(port: number): Promise<RawTlsClient> {
+  const client = await RawTlsClient.connect({ port, version: '1.3' });
+  client.sendData('hello');
+  assert.is((await client.readData(5)).toString(), 'hello');
+  return client;
+}
+
+test('clients that connect while there is no worker are served by the next', async (t) => {
+  const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+  t.after(() => proxy.stop());
+  const first = await talk(proxy.port);
+  const [master, worker] = [proxy.masterPid(), proxy.workerPid()];
+  process.kill(worker, 'SIGKILL');
+  const clients = await Promise.all(Array.from({ length: 20 }, () => talk(proxy.port)));
+  // Without close_notify: what was cut must not look whole.
+  assert.equal((await first.outcome()).alerts, []);
+
+  assert.is.not(proxy.workerPid(), worker);
+  assert.is(proxy.masterPid(), master);
+  const dead = await proxy.log.waitFor({ event: 'worker', worker_state: 'dead' });
+  assert.is(dead.reason, 'SIGKILL');
+  assert.is(dead.worker_pid, String(worker));
+  assert.is(dead.worker_id, '1');
+  for (const client of clients) client.peer.reset();
+});
+
+test('one that crashes again and again is started with growing pauses', async (t) => {
+  const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+  t.after(() => proxy.stop());
+  const delays: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const from = proxy.log.lines.length;
+    process.kill(proxy.workerPid(), 'SIGKILL');
+    const dead = await proxy.log.waitFor({ event: 'worker', worker_state: 'dead' }, { from });
+    delays.push(Number(dead.delay_ms));
+    await proxy.log.waitFor({ event: 'worker', worker_state: 'spawned' }, { from });
+  }
+  // The first may have lived long enough to be replaced at once.
+  assert.ok(delays.at(-1) === 400 || delays.at(-1) === 800, `delays ${delays}`);
+  assert.is(delays.at(-1), (delays.at(-2) ?? 0) * 2);
+  await talk(proxy.port);
+});
