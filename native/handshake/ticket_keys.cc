@@ -76,15 +76,16 @@ int Seal(TicketKeySet* keys, unsigned char* name, unsigned char* iv, EVP_CIPHER_
   return done ? 1 : -1;
 }
 
-// 1: opened with the current key; 2: with another, send a fresh ticket; 0: unknown key, full
-// handshake; -1: failure.
-int Open(TicketKeySet* keys, const unsigned char* name, const unsigned char* iv,
+// 1: opened with the current key; 2: opened, send a fresh ticket; 0: unknown key, full handshake;
+// -1: failure. In TLS 1.3 every ticket is to be used once only (RFC 8446 appendix C.4), so each is
+// replaced: OpenSSL does that by itself only for keys of its own.
+int Open(TicketKeySet* keys, bool renew, const unsigned char* name, const unsigned char* iv,
          EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac) {
   for (TicketKey* key : {&keys->current, &keys->previous, &keys->next}) {
     if (std::memcmp(name, key->name, sizeof(key->name)) != 0) continue;
     bool done = EVP_DecryptInit_ex2(cipher, EVP_aes_256_cbc(), key->aes_key, iv, nullptr) == 1 &&
                 InitMac(mac, key);
-    return !done ? -1 : key == &keys->current ? 1 : 2;
+    return !done ? -1 : key == &keys->current && !renew ? 1 : 2;
   }
   return 0;
 }
@@ -97,7 +98,8 @@ int OnTicket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* c
   if (page == nullptr) return 0;  // SSL_set_SSL_CTX brought in a context without keys: no ticket
   TicketKeySet keys;
   ReadTicketKeys(*static_cast<const TicketPage*>(page), &keys);
-  return seal ? Seal(&keys, name, iv, cipher, mac) : Open(&keys, name, iv, cipher, mac);
+  if (seal) return Seal(&keys, name, iv, cipher, mac);
+  return Open(&keys, SSL_version(ssl) >= TLS1_3_VERSION, name, iv, cipher, mac);
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ namespace ironsocket {
 // The page is mapped MAP_SHARED by readers and the one writer, and works like a sequence lock: a
 // reader that sees the generation change under its copy reads again. A writer that dies half-way
 // leaves no trace. Keys: next, current, previous, each with name[16], aes_key[32], hmac_key[32].
-// `current` seals; all three open, anything but `current` asks for a fresh ticket.
+// `current` seals; all three open; anything but `current`, and TLS 1.3 always, asks for a fresh
+// ticket.
 class TicketKeys {
  public:
   // Makes the memfd with three random keys. Invalid with errno set on failure.

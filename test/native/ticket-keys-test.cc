@@ -243,6 +243,17 @@ TEST_CASE("tickets: with the current key TLS 1.2 sends no fresh ticket") {
   CHECK(second.ticket() == first.ticket());
 }
 
+TEST_CASE("tickets: in TLS 1.3 every resumption brings a fresh ticket, with the current key too") {
+  UniqueFd fd = TicketKeys::Create();
+  std::unique_ptr<TicketKeys> keys(TicketKeys::Map(fd.get()));
+  Outcome first = Connect(keys.get(), TLS1_3_VERSION, nullptr);
+  Outcome second = Connect(keys.get(), TLS1_3_VERSION, first.session.get());
+  CHECK(second.resumed);
+  CHECK(second.ticket() != first.ticket());
+  CHECK(second.ticket().substr(0, 16) == first.ticket().substr(0, 16));
+  CHECK(Connect(keys.get(), TLS1_3_VERSION, second.session.get()).resumed);
+}
+
 TEST_CASE("tickets: processes share them, a restarted one and one that has rotated already") {
   for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     CAPTURE(version);
