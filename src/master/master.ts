@@ -8,7 +8,7 @@ import { packageVersion } from '../commands/version.ts';
 import type { Config } from '../config/config.ts';
 import { parseConfigArguments } from '../config/flags.ts';
 import { loadConfig } from '../config/load.ts';
-import { exitCodes } from '../errors.ts';
+import { ExpectedError, exitCodes } from '../errors.ts';
 import { type Identity, native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
 import { demoCertificate, loadCertificates } from './certificates.ts';
@@ -36,7 +36,8 @@ interface Service {
 export async function startMaster(args: readonly string[]): Promise<void> {
   const debug = args.includes('--debug');
   process.on('uncaughtException', (error) => {
-    log('fatal', 'system_error', failure('internal error', error));
+    const what = error instanceof ExpectedError ? "the service can't start" : 'internal error';
+    log('fatal', 'system_error', failure(what, error));
     process.exit(report(error, debug));
   });
   native.hardenProcess();

@@ -2,6 +2,7 @@
 // What a master needs to know of its dead predecessor, beside the descriptors: JSON in a memfd that the keeper holds.
 import type { Config } from '../config/config.ts';
 import { type Identity, native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
 import type { Keeper } from './keeper.ts';
 
 const version = 1;
@@ -42,11 +43,13 @@ export function openState(keeper: Keeper, load: () => FirstState): StateStore {
     },
     update: (change) => {
       current = { ...current, ...change };
-      const memfd = native.textToMemfd({ name: 'ironsocket-state', text: JSON.stringify(current) });
       try {
+        const memfd = native.textToMemfd({ name: 'ironsocket-state', text: JSON.stringify(current) });
         keeper.put(name, memfd);
-      } finally {
         native.closeFd({ fd: memfd });
+      } catch (error) {
+        // File limit: the service goes on. A successor that finds an old state starts a worker where it misses one.
+        log('error', 'system_error', failure("can't keep the state", error));
       }
     },
   };

@@ -28,10 +28,13 @@ export interface WorkerProcess {
   kill(): void;
 }
 
+/** Pid of a worker that the kernel refused to start. */
+export const noProcess = 0;
+
 export const channelName = (id: number): string => `worker:${id}:channel`;
 export const pidfdName = (id: number): string => `worker:${id}:pidfd`;
 
-/** Starts a process. Throws when there is not even a descriptor for it; when the kernel refuses a process, onEnd tells, and the pid is 0. */
+/** Starts a process. Throws when there is not even a descriptor for it; when the kernel refuses a process, onEnd tells, and the pid is noProcess. */
 export function spawnWorker(id: number, keeper: Keeper, events: WorkerEvents): WorkerProcess {
   const { a, b } = native.socketPair();
   const child = spawn(process.execPath, ['--disable-sigusr1', entry], {
@@ -43,7 +46,7 @@ export function spawnWorker(id: number, keeper: Keeper, events: WorkerEvents): W
   if (child.pid === undefined) {
     native.closeFd({ fd: a });
     child.once('error', (error) => events.onEnd({ reason: error.message }));
-    return { id, pid: 0, send: () => {}, kill: () => {} };
+    return { id, pid: noProcess, send: () => {}, kill: () => {} };
   }
   try {
     const pidfd = native.pidfdOpen({ pid: child.pid });

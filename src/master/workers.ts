@@ -13,6 +13,7 @@ import {
   adoptWorker,
   channelName,
   killByPidfd,
+  noProcess,
   pidfdName,
   spawnWorker,
   type WorkerEvents,
@@ -113,8 +114,7 @@ export class Workers {
       this.#sendPlan(worker);
     } catch (error) {
       // File limit or memory: the same as a worker that died at once.
-      log('error', 'system_error', failure("can't start a worker", error));
-      if (this.#worker === undefined) this.#onEnd(id, 0, { reason: (error as Error).message });
+      if (this.#worker === undefined) this.#onEnd(id, noProcess, { reason: (error as Error).message });
       else this.#worker.kill();
     }
   }
@@ -200,7 +200,8 @@ export class Workers {
       return;
     }
     this.#delayMs = nextDelay(this.#delayMs, monotonicMs() - this.#startedAtMs);
-    log('error', 'worker', { ...fields, delay_ms: this.#delayMs });
+    if (pid === noProcess) log('error', 'system_error', failure("can't start a worker", reason));
+    else log('error', 'worker', { ...fields, delay_ms: this.#delayMs });
     if (keeper.start === 0 && !wasReady) {
       const message = `the worker did not start: ${fields.reason}${code === undefined ? '' : ` (code ${code})`}`;
       this.#onStarted.reject(new SystemError(message, { code: 'ERR_WORKER_START' }));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A worker that dies takes its sessions with it, but no connection after that is refused: the listening socket stays, and what
 // comes meanwhile waits in its queue.
+import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { startProxy } from '../helpers/proxy.ts';
@@ -51,3 +52,20 @@ test('one that crashes again and again is started with growing pauses', async (t
   assert.is(delays.at(-1), (delays.at(-2) ?? 0) * 2);
   await talk(proxy.port);
 });
+
+test(
+  'a master at its file limit starts the next as soon as it can',
+  async (t) => {
+    const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+    t.after(() => proxy.stop());
+    const limit = (soft: number) => execFileSync('prlimit', ['--pid', String(proxy.masterPid()), `--nofile=${soft}:`]);
+    limit(10);
+    process.kill(proxy.workerPid(), 'SIGKILL');
+    const failed = await proxy.log.waitFor({ process_type: 'master', error_msg: "can't start a worker" });
+    assert.match(failed.error_desc ?? '', /EMFILE/);
+    const client = talk(proxy.port);
+    limit(1_024);
+    (await client).peer.reset();
+  },
+  { skip: process.geteuid?.() === 0 ? undefined : "only root may change another process's limits" },
+);
