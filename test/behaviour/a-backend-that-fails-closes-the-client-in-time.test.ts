@@ -16,8 +16,8 @@ const listeners = [
   { name: 'refused', backend: `127.0.0.1:${await freePort()}` },
   { name: 'hole', backend: hole, timeouts: { connect: '700ms' } },
   { name: 'rude', backend: rude.address },
-  { name: 'no socket', backend: 'unix:/nonexistent/backend' },
-  { name: 'unknown name', backend: 'nobody.invalid:80', timeouts: { connect: '1s' } },
+  { name: 'no-socket', backend: 'unix:/nonexistent/backend' },
+  { name: 'unknown-name', backend: 'nobody.invalid:80', timeouts: { connect: '1s' } },
 ];
 
 for (const variant of await variants({ listeners })) {
@@ -64,10 +64,11 @@ for (const variant of await variants({ listeners })) {
   test(`${label}: what the client sends while its backend is dialled is bounded`, async () => {
     const client = await RawTlsClient.connect({ port: holePort, version });
     for (let i = 0; i < 500; i++) client.sendData(Buffer.alloc(16_384));
+    await client.peer.end;
+    client.peer.reset();
     const line = await proxy.sessionEnd(client.port);
     assert.is(line.reason, 'connect_timeout');
     assert.ok(Number(line.bytes_from_client) < 1 << 20, line.bytes_from_client);
-    client.peer.reset();
   });
 
   test(`${label}: others are served all the time`, async () => {

@@ -9,10 +9,16 @@ import { alert, contentType } from '../helpers/tls-records.ts';
 import { openSession, variants } from '../helpers/variants.ts';
 
 const backend = await startBackend();
+/** For a session that may or may not get as far as its backend. */
+const spare = await startBackend();
+const listeners = [
+  { name: 'main', backend: backend.address },
+  { name: 'spare', backend: spare.address },
+];
 
-for (const variant of await variants({ listeners: [{ backend: backend.address }] })) {
-  const connect = (): Promise<RawTlsClient> =>
-    RawTlsClient.connect({ port: variant.proxy.port, version: variant.version, holdFinished: true });
+for (const variant of await variants({ listeners })) {
+  const connect = (listener = 0): Promise<RawTlsClient> =>
+    RawTlsClient.connect({ port: variant.proxy.ports[listener] ?? 0, version: variant.version, holdFinished: true });
 
   test(`${variant.label}: data in the segment of Finished`, async () => {
     const client = await connect();
@@ -67,7 +73,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
   });
 
   test(`${variant.label}: a bad record with Finished`, async () => {
-    const client = await connect();
+    const client = await connect(1);
     client.peer.write(Buffer.concat([client.heldFlight, client.seal(contentType.data, 'x', { flip: true })]));
     assert.equal((await client.outcome()).alerts, [alert.badRecordMac]);
   });

@@ -11,7 +11,7 @@ import { variants } from '../helpers/variants.ts';
 const backend = await startEcho();
 const listeners = [
   { name: 'both', backend: backend.address, certificates: [ecdsa, rsa, other, chain] },
-  { name: 'rsa first', backend: backend.address, certificates: [rsa, ecdsa] },
+  { name: 'rsa-first', backend: backend.address, certificates: [rsa, ecdsa] },
 ];
 const kinds = { ecdsa: 'ECDSA+SHA256', rsa: 'RSA-PSS+SHA256:RSA+SHA256' };
 

@@ -21,6 +21,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
       assert.is((await server.read(6)).toString(), 'upload');
       cause(client);
       assert.is(await server.end, 'reset');
+      client.peer.finish();
       const line = await variant.proxy.sessionEnd(client.port);
       assert.is(line.reason, reason);
       assert.is(line.level, 'info', 'a fault of a peer is no error of ours');

@@ -18,8 +18,9 @@ const [both = 0, onlyNew = 0, onlyOld = 0] = proxy.ports;
 
 async function spoken(port: number, options = {}): Promise<string | null> {
   const { socket } = await tlsConnect({ port, ...options });
+  const protocol = socket.getProtocol();
   socket.destroy();
-  return socket.getProtocol();
+  return protocol;
 }
 
 test('by default the newest, and TLS 1.2 for those who know no newer', async () => {

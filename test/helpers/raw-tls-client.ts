@@ -183,7 +183,9 @@ export class RawTlsClient {
     });
     secure.on('error', (error) => this.#handshake?.reject(error));
     this.peer.socket.on('data', (chunk: Buffer) => {
+      // First ours: an alert behind the server's Finished must not look like a failed handshake.
       this.#incoming = Buffer.concat([this.#incoming, chunk]);
+      this.#advance();
       this.#wire?.push(chunk);
       this.#advance();
     });

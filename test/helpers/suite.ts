@@ -20,11 +20,13 @@ export interface TestOptions {
 const suite = uvuSuite();
 const counts = { registered: 0, passed: 0, failed: 0, skipped: 0 };
 const cleanups: (() => unknown)[] = [];
+let started = false;
 let failRunning: ((error: Error) => void) | undefined;
 
 /** Declares a test. All start in their order once the file, which awaits nothing after the first test, has been read. */
 export function test(name: string, body: (t: TestContext) => unknown, options: TestOptions = {}): void {
-  if (counts.registered + counts.skipped === 0) setImmediate(() => suite.run());
+  if (started) throw new Error(`too late: the tests of this file have started without ${name}`);
+  if (counts.registered + counts.skipped === 0) setImmediate(start);
   if (options.skip !== undefined) {
     counts.skipped++;
     console.log(`skipped: ${name}: ${options.skip}`);
@@ -33,10 +35,13 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
   counts.registered++;
   suite(name, async () => {
     const own: (() => unknown)[] = [];
+    const begun = performance.now();
     try {
       await withDeadline(name, options.deadline ?? 20_000, () => body({ after: (clean) => own.push(clean) }));
       await withDeadline(`cleaning up after ${name}`, 20_000, () => runAll(own));
       counts.passed++;
+      const seconds = (performance.now() - begun) / 1000;
+      if (seconds > 2) console.log(`${name}: ${seconds.toFixed(1)} s`);
     } catch (error) {
       counts.failed++;
       await withDeadline('cleaning up', 20_000, () => runAll(own)).catch((second) => console.error(second));
@@ -48,6 +53,11 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
 /** Runs once after the last test of the file: for what all its tests share. */
 export function afterAll(clean: () => unknown): void {
   cleanups.push(clean);
+}
+
+function start(): void {
+  started = true;
+  suite.run();
 }
 
 async function runAll(list: (() => unknown)[]): Promise<void> {
