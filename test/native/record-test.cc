@@ -212,7 +212,7 @@ TEST_CASE("record: what may stand inside a record of TLS 1.3") {
   Aead aead;
   for (uint16_t id : kSuites13) {
     for (const auto& test : cases) {
-      CAPTURE(test.what);
+      CAPTURE(std::string(test.what));
       TrafficKeys keys = KeysOf(id);
       CHECK(OpenOne(aead, keys, Forge(keys, 23, test.inner)).alert == test.alert);
     }

@@ -95,7 +95,7 @@ TEST_CASE("keys: the records of RFC 8448 open, and seal to the same bytes") {
 TEST_CASE("keys: every suite of TLS 1.3, and 40 generations of each") {
   for (uint16_t id : kSuites13) {
     const Suite& suite = *SuiteById(id);
-    CAPTURE(suite.name);
+    CAPTURE(std::string(suite.name));
     Bytes secret = Pattern(suite.hash_length, id);
     TrafficKeys keys;
     REQUIRE(KeysFromTrafficSecret(suite, secret, &keys));
@@ -125,7 +125,7 @@ TEST_CASE("keys: the key block of every suite of TLS 1.2") {
   for (size_t i = 0; i < count; i++) {
     const Suite& suite = suites[i];
     if (suite.version != TlsVersion::kTls12) continue;
-    CAPTURE(suite.name);
+    CAPTURE(std::string(suite.name));
     const Bytes master = Pattern(48, suite.id), client_random = Pattern(32, 2),
                 server_random = Pattern(32, 3);
     TrafficKeys client, server;
