@@ -109,7 +109,10 @@ bool UserspaceSender::Seal(Sending& tx, size_t length) {
     const size_t content = std::min<size_t>(length, tx.max_content);
     const size_t total =
         SealRecord(aead_, tx.keys, ContentType::kApplicationData, scratch_ + sealed_, content);
-    if (total == 0) return false;
+    if (total == 0) {
+      sealed_ = 0;  // else the next session's Flush would send them
+      return false;
+    }
     sealed_ += total;
     length -= content;
   }
