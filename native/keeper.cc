@@ -35,6 +35,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -97,7 +98,7 @@ class Keeper {
   void ScheduleStart(const std::string& reason);
   void Leave(int code, int64_t limit);
   void KillAndReapAll();
-  void Tell(const std::string& message);
+  void Tell(const std::string& message, std::span<const int> fds = {});
   void Say(std::string_view level, std::initializer_list<Field> fields);
 
   char** command_;
@@ -197,7 +198,7 @@ void Keeper::Introduce() {
   Tell("hello 1 " + std::to_string(kGeneration) + " " + std::to_string(starts_++));
   for (const auto& [name, fd] : held_) {
     int number = fd.get();
-    channel_->Send("have " + name, {&number, 1});
+    Tell("have " + name, {&number, 1});
   }
   Tell("go");
 }
@@ -352,9 +353,9 @@ void Keeper::KillAndReapAll() {
 
 // ---- words
 
-void Keeper::Tell(const std::string& message) {
+void Keeper::Tell(const std::string& message, std::span<const int> fds) {
   if (!channel_) return;
-  if (Status status = channel_->Send(message); !status.ok()) {
+  if (Status status = channel_->Send(message, fds); !status.ok()) {
     Say("error", {{"error_msg", "the master does not take messages"},
                   {"error_desc", std::strerror(status.error)}});
   }
