@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Without its keeper nothing of a service may go on: nobody could stop it, and its ports would be taken when it is started again.
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { descendants, isAlive } from '../helpers/processes.ts';
@@ -10,8 +11,9 @@ import { test } from '../helpers/suite.ts';
 
 const echo = await startEcho();
 
-test('master and worker end, sessions are reset', async () => {
+test('master and worker end, sessions are reset', async (t) => {
   const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+  t.after(() => rmSync(proxy.directory, { recursive: true }));
   const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
   const pids = descendants(proxy.keeperPid);
   assert.is(pids.length, 2);
@@ -25,8 +27,9 @@ test('master and worker end, sessions are reset', async () => {
   assert.equal(pids.filter(isAlive), []);
 });
 
-test('a worker that was taken over ends, too', async () => {
+test('a worker that was taken over ends, too', async (t) => {
   const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+  t.after(() => rmSync(proxy.directory, { recursive: true }));
   const from = proxy.log.lines.length;
   process.kill(proxy.masterPid(), 'SIGKILL');
   await proxy.log.waitFor({ event: 'ready' }, { from });

@@ -12,8 +12,13 @@ const user = root ? ['--user', 'nobody', '--group', 'nogroup'] : [];
 
 /** The page that the printed command gets. */
 async function page(proxy: RunningProxy, ...more: string[]): Promise<string> {
-  const command = /curl -k (https:\/\/localhost:\d+\/)/.exec(proxy.stderr())?.[1] ?? '';
-  const { stdout } = await promisify(execFile)('curl', ['-sSk', ...more, command]);
+  // stderr may come after the log.
+  let url: string | undefined;
+  while (url === undefined) {
+    url = /curl -k (https:\/\/localhost:\d+\/)/.exec(proxy.stderr())?.[1];
+    if (url === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const { stdout } = await promisify(execFile)('curl', ['-sSk', ...more, url]);
   return stdout;
 }
 

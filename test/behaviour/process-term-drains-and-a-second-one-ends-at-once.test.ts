@@ -7,13 +7,14 @@ import { startEcho } from '../helpers/backends.ts';
 import { descendants, isAlive } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
-import { test } from '../helpers/suite.ts';
+import { type TestContext, test } from '../helpers/suite.ts';
 import { alert } from '../helpers/tls-records.ts';
 
 const echo = await startEcho();
 
-async function serving(drain: string): Promise<{ proxy: RunningProxy; client: RawTlsClient }> {
+async function serving(t: TestContext, drain: string): Promise<{ proxy: RunningProxy; client: RawTlsClient }> {
   const proxy = await startProxy({ listeners: [{ backend: echo.address }], config: { timeouts: { drain } } });
+  t.after(() => proxy.stop());
   const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
   client.sendData('hello');
   await client.readData(5);
@@ -39,8 +40,8 @@ async function draining(proxy: RunningProxy): Promise<void> {
 }
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal}: a session goes on while new connections are refused, and its end is the service's`, async () => {
-    const { proxy, client } = await serving('20s');
+  test(`${signal}: a session goes on while new connections are refused, and its end is the service's`, async (t) => {
+    const { proxy, client } = await serving(t, '20s');
     const exited = once(proxy.child, 'exit');
     process.kill(proxy.keeperPid, signal);
     await draining(proxy);
@@ -56,8 +57,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('at the limit sessions are ended with close_notify', async () => {
-  const { proxy, client } = await serving('300ms');
+test('at the limit sessions are ended with close_notify', async (t) => {
+  const { proxy, client } = await serving(t, '300ms');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   const { alerts } = await client.outcome();
@@ -65,8 +66,8 @@ test('at the limit sessions are ended with close_notify', async () => {
   assert.equal(await exited, [0, null]);
 });
 
-test('a second signal ends sessions at once', async () => {
-  const { proxy, client } = await serving('20s');
+test('a second signal ends sessions at once', async (t) => {
+  const { proxy, client } = await serving(t, '20s');
   const pids = descendants(proxy.keeperPid);
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
@@ -79,8 +80,8 @@ test('a second signal ends sessions at once', async () => {
   assert.equal(pids.filter(isAlive), []);
 });
 
-test('a second signal ends everything even when master and worker are stopped', async () => {
-  const { proxy } = await serving('20s');
+test('a second signal ends everything even when master and worker are stopped', async (t) => {
+  const { proxy } = await serving(t, '20s');
   const exited = once(proxy.child, 'exit');
   for (const pid of [proxy.masterPid(), proxy.workerPid()]) process.kill(pid, 'SIGSTOP');
   process.kill(proxy.keeperPid, 'SIGTERM');
@@ -88,8 +89,8 @@ test('a second signal ends everything even when master and worker are stopped', 
   assert.equal(await exited, [0, null]);
 });
 
-test('a master that is killed while draining leaves the end to the next', async () => {
-  const { proxy, client } = await serving('20s');
+test('a master that is killed while draining leaves the end to the next', async (t) => {
+  const { proxy, client } = await serving(t, '20s');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   await draining(proxy);
@@ -104,8 +105,8 @@ test('a master that is killed while draining leaves the end to the next', async 
   assert.equal(await exited, [0, null]);
 });
 
-test('a worker that dies while draining is not replaced', async () => {
-  const { proxy } = await serving('20s');
+test('a worker that dies while draining is not replaced', async (t) => {
+  const { proxy } = await serving(t, '20s');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   await draining(proxy);
@@ -115,8 +116,7 @@ test('a worker that dies while draining is not replaced', async () => {
 });
 
 test('signals to master and worker themselves do nothing', async (t) => {
-  const { proxy, client } = await serving('1s');
-  t.after(() => proxy.stop());
+  const { proxy, client } = await serving(t, '1s');
   for (const pid of [proxy.masterPid(), proxy.workerPid()]) {
     for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const) process.kill(pid, signal);
   }
