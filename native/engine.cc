@@ -19,6 +19,7 @@
 #include "handshake/ticket_keys.h"
 #include "listener.h"
 #include "net/address.h"
+#include "net/reset.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -51,6 +52,9 @@ void SetInheritedOptions(int fd, int family) {
   const auto set = [fd](int level, int name, int value) {
     setsockopt(fd, level, name, &value, sizeof value);
   };
+  // Whoever closes a client without saying otherwise, the kernel included when it kills the worker,
+  // resets it: a cut answer must not look whole. Cleared at an orderly close.
+  SetReset(fd, true);
   set(IPPROTO_TCP, TCP_NODELAY, 1);
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 60);

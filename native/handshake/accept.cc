@@ -98,8 +98,7 @@ void HandshakeThread::Accept(const std::shared_ptr<Listener>& listener, size_t m
 
 void HandshakeThread::Refuse(UniqueFd fd) {
   counters_.Add(Counter::kConnectionsRefused);
-  const linger reset{1, 0};
-  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  fd.Reset();  // a reset: SO_LINGER came with the listener
   if (now_ms_ - complained_ms_ < kComplainEveryMs) return;
   complained_ms_ = now_ms_;
   LogLine(state_.log, Level::kWarn, "system_error")

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <utility>
 
+#include "net/reset.h"
+
 namespace ironsocket {
 namespace {
 
@@ -244,7 +246,10 @@ void HandshakeThread::Close(Connection* connection) {
   const bool moved = !connection->fd.valid();
   connection->dead = true;
   connection->timer.Cancel();
-  if (!moved) epoll_.Remove(connection->fd.get());
+  if (!moved) {
+    epoll_.Remove(connection->fd.get());
+    SetReset(connection->fd.get(), false);  // the alert, if there is one, is still to arrive
+  }
   connection->fd.Reset();
   connection->handshake.reset();
   (connection->previous ? connection->previous->next : all_) = connection->next;

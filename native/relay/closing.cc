@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "net/reset.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -18,11 +19,6 @@ constexpr uint32_t kLingerMs = 5000;
 
 const char* EngineName(EngineKind engine) {
   return engine == EngineKind::kKernel ? "kernel" : "userspace";
-}
-
-void SetReset(int fd, bool reset) {
-  const linger option{reset, 0};
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof option);
 }
 
 void AddAddresses(LogLine& line, const Session& session) {
@@ -79,7 +75,7 @@ const char* ReasonName(CloseReason reason) {
 void RelayThread::Finish(Session* session) {
   if (session->reason == CloseReason::kNone) session->reason = CloseReason::kClosed;
   DropBackend(session, true);
-  if (session->client_ended) return Bury(session);
+  if (session->client_ended) return CloseClient(session);
   session->phase = Phase::kClosing;
   timers_.Arm(&session->timer, kLingerMs, now_ms_);
   ClosingTurn(session);
@@ -123,7 +119,12 @@ void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
 // answer does not look whole.
 void RelayThread::ResetBoth(Session* session, CloseReason reason) {
   if (session->phase != Phase::kClosing) session->reason = reason;  // else it has its reason
-  SetReset(session->client.get(), true);
+  Bury(session);
+}
+
+// In order: everything has been sent, and what the client sent has been read.
+void RelayThread::CloseClient(Session* session) {
+  SetReset(session->client.get(), false);
   Bury(session);
 }
 
@@ -148,7 +149,7 @@ void RelayThread::ClosingTurn(Session* session) {
   }
   DiscardClient(session);
   if (session->dead) return;
-  if (session->client_ended && session->client_shut) Bury(session);
+  if (session->client_ended && session->client_shut) CloseClient(session);
 }
 
 void RelayThread::LogConnected(Session* session) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "net/reset.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -57,8 +58,7 @@ int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
   if (!fd.valid()) return errno;
   // From here on whoever closes this socket without saying otherwise, the kernel included when it
   // kills the process, resets it: a cut upload must never look whole. Cleared at an orderly close.
-  const linger reset{1, 0};
-  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  SetReset(fd.get(), true);
   if (endpoint.family() != AF_UNIX) {
     const int on = 1;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -111,6 +111,7 @@ class RelayThread {
   void Finish(Session* session);
   void EndWithAlert(Session* session, CloseReason reason, Alert alert);
   void EndWithCloseNotify(Session* session, CloseReason reason);
+  void CloseClient(Session* session);
   void ResetBoth(Session* session, CloseReason reason);
   void DropBackend(Session* session, bool orderly);
   void ClosingTurn(Session* session);

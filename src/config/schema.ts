@@ -168,7 +168,7 @@ export const configShape = {
   user: key(account, {
     description: 'Who the process that talks to the network becomes. Only when started as root.',
     kind: 'account',
-    defaultText: 'the user who starts ironsocket',
+    defaultText: '`nobody` when started as root',
     samples: ['nobody'],
   }),
   group: key(account, {

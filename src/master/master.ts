@@ -61,9 +61,9 @@ function firstState(args: readonly string[]): FirstState {
   return config.demo ? { identity, ...prepareDemo(config, identity) } : { identity, config };
 }
 
-/** Whom the worker becomes. Only root can become somebody else. */
-function identityOf({ user, group }: Config): Identity | undefined {
-  if (process.geteuid?.() !== 0 || user === undefined) return undefined;
+/** Whom the worker becomes. Only root can become somebody else; it has to be asked for by name to stay root. */
+function identityOf({ user = 'nobody', group }: Config): Identity | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
   return native.lookUpIdentity({ user, ...(group === undefined ? {} : { group }) });
 }
 
@@ -101,8 +101,8 @@ function logStart(config: Config, args: readonly string[], start: number): void 
     servcert: '',
     servkey: [...new Set(pairs.map(({ key }) => key))].join(','),
   });
-  if (process.geteuid?.() === 0 && config.user === undefined) {
-    const error_desc = 'set "user" to an account without rights, for example nobody';
+  if (process.geteuid?.() === 0 && (config.user === 'root' || config.user === '0')) {
+    const error_desc = 'leave "user" out, or set it to an account without rights';
     log('warn', 'system_error', { error_msg: 'the worker runs as root', error_desc });
   }
 }
