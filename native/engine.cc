@@ -226,9 +226,7 @@ void Engine::StopAccepting() {
   if (impl_->closed) return;
   impl_->Replace({});
   impl_->state.draining = true;
-  if (impl_->state.connections_open.load() == 0) {
-    impl_->Report({EngineEvent::Type::kDrained});
-  }
+  impl_->state.ReportIfDrained();
 }
 
 void Engine::EndSessions() {

@@ -40,6 +40,7 @@ struct EngineState {
       0};  // connections that the file limit has room for, two descriptors each
   std::atomic<uint64_t> next_id{1};
   std::atomic<bool> draining{false};  // nothing is accepted any more
+  std::atomic<bool> drained{false};   // and has been told
   std::atomic<bool> ending{false};    // nor does anything live on
 
   // Connections that are open, from accept to the last close.
@@ -52,10 +53,13 @@ struct EngineState {
     while (open > max && !connections_open_max.compare_exchange_weak(max, open)) {
     }
   }
+  // Once, whoever sees first that nothing is accepted and nothing is left.
+  void ReportIfDrained() {
+    if (!draining.load() || connections_open.load() > 0 || drained.exchange(true)) return;
+    sink({EngineEvent::Type::kDrained});
+  }
   void ConnectionClosed() {
-    if (connections_open.fetch_sub(1) == 1 && draining.load()) {
-      sink({EngineEvent::Type::kDrained});
-    }
+    if (connections_open.fetch_sub(1) == 1) ReportIfDrained();
   }
 };
 

@@ -117,6 +117,9 @@ Handshake::~Handshake() {
 Handshake::Status Handshake::Advance(std::span<const uint8_t>* input,
                                      std::vector<uint8_t>* output) {
   const size_t before = output->size();
+  if (SSL_in_before(ssl_) && !input->empty() && (input->front() & 0x80)) {
+    return RefuseSslv2(output);
+  }
   ERR_clear_error();
   input_ = *input;
   output_ = output;
@@ -129,6 +132,15 @@ Handshake::Status Handshake::Advance(std::span<const uint8_t>* input,
   if (want == SSL_ERROR_WANT_READ) return Status::kWantRead;
   error_ = DrainErrors();
   if (error_.empty()) error_ = "the handshake failed";
+  return Status::kFailed;
+}
+
+// OpenSSL still takes a hello in the form of SSL 2; RFC 8446 appendix D.5 advises against it.
+Handshake::Status Handshake::RefuseSslv2(std::vector<uint8_t>* output) {
+  const uint8_t alert[] = {static_cast<uint8_t>(ContentType::kAlert),    3, 1, 0, 2, kAlertFatal,
+                           static_cast<uint8_t>(Alert::kProtocolVersion)};
+  output->insert(output->end(), std::begin(alert), std::end(alert));
+  error_ = "a hello in the form of SSL 2";
   return Status::kFailed;
 }
 

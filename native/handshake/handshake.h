@@ -59,6 +59,8 @@ class Handshake {
  private:
   friend struct HandshakeBio;
 
+  Status RefuseSslv2(std::vector<uint8_t>* output);
+
   Extraction extraction_;
   SSL* ssl_ = nullptr;
   std::span<const uint8_t> input_;

@@ -211,6 +211,7 @@ RelayThread::Step RelayThread::OnControl(Session* session, const Judgement& judg
       EndWithAlert(session, CloseReason::kInternalError, Alert::kInternalError);
       return Step::kEnded;
     case Verdict::kNoRenegotiation: {
+      if (session->close_notify_sent) return Step::kGoOn;  // nothing more can be said
       const uint8_t warning[] = {kAlertWarning, static_cast<uint8_t>(Alert::kNoRenegotiation)};
       if (sender_.SealControl(session->tx, ContentType::kAlert, warning)) return Step::kGoOn;
       ResetBoth(session, CloseReason::kInternalError);
