@@ -142,7 +142,12 @@ class Writer {
 
   void Step(uint8_t what, std::span<const uint8_t> bytes) {
     const uint8_t first = bytes.empty() ? 0 : bytes[0];
-    switch (what % 8) {
+    what %= 8;
+    Separate(what == 3                                   ? Kind::kKeyUpdate
+             : what == 4 || (what == 1 && first == 21)   ? Kind::kAlert
+             : bytes.empty() && (what == 0 || what == 7) ? Kind::kEmpty
+                                                         : Kind::kData);
+    switch (what) {
       case 0:
         return Seal(23, bytes);
       case 1:  // any type but a handshake message; 0 makes padding without a type
@@ -174,7 +179,8 @@ class Writer {
       default: {  // padding: the type is behind the content, zeros follow
         Bytes inner(bytes.begin(), bytes.end());
         inner.push_back(23);
-        inner.resize(inner.size() + first * 66);
+        // OpenSSL takes padding beyond 2^14 + 1 bytes, against RFC 8446 section 5.4; we do not.
+        inner.resize(std::min(inner.size() + first * 66u, kMaxPlaintext));
         return Seal(keys_.version == TlsVersion::kTls13 ? 0 : 23, inner);
       }
     }
@@ -183,6 +189,14 @@ class Writer {
   bool done = false;
 
  private:
+  enum class Kind { kData, kEmpty, kAlert, kKeyUpdate };
+
+  // OpenSSL starts to count anew at a record of another kind, we only at data.
+  void Separate(Kind next) {
+    static constexpr uint8_t kByte[] = {'-'};
+    if (last_ != Kind::kData && next != Kind::kData && next != last_) Seal(23, kByte);
+    last_ = next;
+  }
   void Seal(uint8_t type, std::span<const uint8_t> content) {
     Bytes record(keys_.prefix() + content.size() + keys_.suffix());
     std::copy(content.begin(), content.end(),
@@ -201,6 +215,7 @@ class Writer {
 
   Aead aead_;
   TrafficKeys keys_;
+  Kind last_ = Kind::kData;
 };
 
 }  // namespace

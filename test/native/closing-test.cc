@@ -183,6 +183,24 @@ TEST_CASE("closing: the backend's FIN is close_notify and FIN; the client may go
   }
 }
 
+TEST_CASE("closing: a backend that answers and then refuses the upload has answered in full") {
+  LiveEngine live;
+  live.Configure();
+  LiveSession session(live);
+  const Bytes answer = Pattern(30'000);
+  SendAll(session.backend.get(), answer);
+  shutdown(session.backend.get(), SHUT_WR);
+  CHECK(session.client.Read(answer.size()) == answer);
+  session.client.Write(Pattern(100));
+  CHECK(Receive(session.backend.get(), 50).size() == 50);
+  session.backend.Reset();  // unread bytes: the kernel resets
+  for (int i = 0; i < 20; i++) session.client.Write(Pattern(20'000));
+  CHECK(session.client.End() == "close_notify");
+  SSL_shutdown(session.client.ssl());
+  session.client.Close(false);
+  CHECK(live.Reason() == "closed");
+}
+
 TEST_CASE("closing: the backend's reset is a reset to the client, never close_notify") {
   LiveEngine live;
   live.Configure();

@@ -229,7 +229,8 @@ TEST_CASE("handshake: bytes that are none get an alert, and leave no error behin
   } const cases[] = {
       {Bytes(request.begin(), request.end()), "http request"},
       {Bytes(100, 0), "wrong version number"},
-      {Bytes(100, 0xff), "wrong version number"},
+      {Bytes(100, 0xff), "a hello in the form of SSL 2"},
+      {FromHex("802e010303001500000010"), "a hello in the form of SSL 2"},
       {FromHex("1503010002022a"), "unexpected message"},
       {FromHex("140301000101"), "unexpected"},
       {FromHex("1703010001ff"), "unexpected message"},

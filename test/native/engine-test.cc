@@ -116,6 +116,35 @@ TEST_CASE("engine: a slow reader gets everything, and holds back its backend") {
   sender.join();
 }
 
+TEST_CASE("engine: a slow backend gets everything, and holds back its client") {
+  for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    LiveEngine live;
+    const int small = 16384;
+    setsockopt(live.backend.fd.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    live.Configure();
+    LiveSession session(live, version);
+    const Bytes body = Pattern(8'000'000);
+    std::thread sender([&] {
+      session.client.Write(body);
+      SSL_shutdown(session.client.ssl());
+    });
+    // A client that is held back has not said that it is done.
+    size_t got = 0;
+    bool same = true;
+    for (size_t part = 1; got < body.size() && part > 0; got += part) {
+      const Bytes bytes =
+          Receive(session.backend.get(), std::min<size_t>(body.size() - got, 70'000));
+      part = bytes.size();
+      same = same &&
+             std::equal(bytes.begin(), bytes.end(), body.begin() + static_cast<ptrdiff_t>(got));
+    }
+    CHECK(got == body.size());
+    CHECK(same);
+    CHECK(EndOf(session.backend.get()) == 0);
+    sender.join();
+  }
+}
+
 TEST_CASE("engine: a plan is taken as a whole or not at all; sessions keep theirs") {
   LiveEngine live;
   live.Configure();

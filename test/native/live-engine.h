@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -110,8 +111,16 @@ class LiveClient {
   }
 
   bool Write(const Bytes& bytes) {
-    return SSL_write(ssl(), bytes.data(), static_cast<int>(bytes.size())) ==
-           static_cast<int>(bytes.size());
+    // OpenSSL writes without MSG_NOSIGNAL: a broken connection must fail the test, not end it.
+    sigset_t pipe, before;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    const int written = SSL_write(ssl(), bytes.data(), static_cast<int>(bytes.size()));
+    const timespec now{};
+    sigtimedwait(&pipe, nullptr, &now);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return written == static_cast<int>(bytes.size());
   }
   Bytes Read(size_t size) {
     Bytes bytes(size);
