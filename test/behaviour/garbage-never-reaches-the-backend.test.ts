@@ -65,5 +65,6 @@ test('the backend saw nothing of it, and a good client is served', async () => {
   socket.write('fine');
   assert.is((await peer.read(4)).toString(), 'fine');
   socket.destroy();
-  for (const line of proxy.log.all({ process_type: 'worker', level: /fatal|error|warn/ })) assert.unreachable(JSON.stringify(line));
+  for (const line of proxy.log.all({ process_type: 'worker', level: /fatal|error|warn/ }))
+    assert.unreachable(JSON.stringify(line));
 });

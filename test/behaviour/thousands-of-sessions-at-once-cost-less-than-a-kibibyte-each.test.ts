@@ -23,10 +23,16 @@ for (const { proxy, version, label } of await variants(options)) {
     assert.is((await peer.read(text.length)).toString(), text);
   };
   const end = async (clients: readonly TlsClient[]): Promise<void> => {
-    const from = proxy.log.lines.length;
     for (const { socket } of clients) socket.destroy();
-    const last = clients.at(-1)?.port ?? 0;
-    await proxy.log.waitFor({ event: 'proxy', subevent: 'client_disconnect', client_port: last }, { from });
+    await backend.empty();
+  };
+  /** The handshake threads give memory back when a burst is over, which they say nowhere: looks until it is so. */
+  const grown = async (before: number, limit: number): Promise<number> => {
+    for (let i = 0; i < 50; i++) {
+      if (residentBytes(proxy.workerPid()) - before < limit) break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    return residentBytes(proxy.workerPid()) - before;
   };
 
   test(
@@ -37,13 +43,8 @@ for (const { proxy, version, label } of await variants(options)) {
       const before = residentBytes(proxy.workerPid());
       const clients = await burst(sessions);
       await Promise.all(clients.map((client, i) => echo(client, `client ${i}`)));
-      // The handshake threads give memory back when the burst is over, which they say nowhere: look until it is so.
-      const perSession = (): number => (residentBytes(proxy.workerPid()) - before) / sessions;
-      const started = performance.now();
-      while (perSession() >= 1024 && performance.now() - started < 5000) {
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      assert.ok(perSession() < 1024, `${Math.round(perSession())} bytes a session`);
+      const each = (await grown(before, sessions * 1024)) / sessions;
+      assert.ok(each < 1024, `${Math.round(each)} bytes a session`);
       await Promise.all(clients.map((client) => echo(client, 'still here')));
       await end(clients);
     },
@@ -55,8 +56,8 @@ for (const { proxy, version, label } of await variants(options)) {
     async () => {
       const before = residentBytes(proxy.workerPid());
       for (let round = 0; round < 3; round++) await end(await burst(500));
-      const grown = residentBytes(proxy.workerPid()) - before;
-      assert.ok(grown < 8 << 20, `grown by ${grown >> 10} KiB`);
+      const more = await grown(before, 4 << 20);
+      assert.ok(more < 4 << 20, `grown by ${more >> 10} KiB`);
     },
     { deadline: 90_000 },
   );

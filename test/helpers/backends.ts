@@ -16,6 +16,8 @@ export interface Backend {
   readonly next: () => Promise<Peer>;
   /** Connections accepted so far. */
   readonly accepted: () => number;
+  /** Waits until no connection is open. */
+  readonly empty: () => Promise<void>;
 }
 
 export interface BackendOptions {
@@ -56,6 +58,12 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
     port,
     server,
     accepted: () => accepted,
+    empty: async () => {
+      // Not events.once, which rejects when the socket is reset.
+      const closed = (socket: net.Socket): Promise<void> =>
+        new Promise((resolve) => socket.once('close', () => resolve()));
+      while (open.size > 0) await Promise.all([...open].map(closed));
+    },
     next: () => {
       const peer = waiting.shift();
       return peer !== undefined ? Promise.resolve(peer) : new Promise((resolve) => takers.push(resolve));

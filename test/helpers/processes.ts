@@ -48,6 +48,11 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
+/** Real user and group. */
+export function userOf(pid: number): { readonly uid: number; readonly gid: number } {
+  return { uid: statusField(pid, 'Uid') ?? 0, gid: statusField(pid, 'Gid') ?? 0 };
+}
+
 function statusField(pid: number, name: string): number | undefined {
   try {
     const match = new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'));

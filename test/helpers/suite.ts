@@ -102,6 +102,7 @@ function failLoudly(thrown: unknown): void {
   }
   console.error(error.message, error.stack);
   counts.failed++;
+  if (!started) process.exit();
 }
 process.on('unhandledRejection', failLoudly);
 process.on('uncaughtException', failLoudly);

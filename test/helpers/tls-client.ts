@@ -28,7 +28,11 @@ export async function tlsConnect(options: TlsOptions): Promise<TlsClient> {
   };
   const socket = tls.connect(where);
   socket.setNoDelay(true);
-  await once(socket, 'secureConnect');
+  // A FIN before the handshake is done is no error to a half-open socket.
+  const ended = new Promise<never>((_, reject) => {
+    socket.once('end', () => reject(new Error('FIN in the handshake')));
+  });
+  await Promise.race([once(socket, 'secureConnect'), ended]);
   return { socket, peer: new Peer(socket, { taking }), port: socket.localPort ?? 0 };
 }
 
