@@ -110,6 +110,11 @@ for (const version of ['1.2', '1.3']) {
 }
 
 test('openssl s_client: a ticket allows no early data', async () => {
-  const args = ['s_client', '-connect', `127.0.0.1:${echoPort}`, '-tls1_3'];
-  assert.match(await talk('openssl', args, '', 'Max Early Data: 0'), 'Max Early Data: 0');
+  // s_client writes what it knows of tickets when it ends.
+  const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, '-tls1_3', '-ign_eof'];
+  const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 });
+  running.child.stdin?.end();
+  const { stdout } = await running;
+  assert.match(stdout, 'New Session Ticket arrived');
+  assert.match(stdout, 'Max Early Data: 0');
 });
