@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -19,7 +18,7 @@
 #include "handshake/ticket_keys.h"
 #include "listener.h"
 #include "net/address.h"
-#include "net/reset.h"
+#include "net/socket_options.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -44,24 +43,6 @@ bool IsWildcard(const PeerAddress& address) {
   return address.family() == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address.v6.sin6_addr);
 }
 
-// Accepted sockets inherit these from their listener (socket(7), tcp(7)): no system calls for each
-// connection. Keepalive finds clients that vanished without a FIN within two minutes;
-// TCP_USER_TIMEOUT is left alone, because it would also end a slow reader.
-void SetInheritedOptions(int fd, int family) {
-  if (family == AF_UNIX) return;
-  const auto set = [fd](int level, int name, int value) {
-    setsockopt(fd, level, name, &value, sizeof value);
-  };
-  // Whoever closes a client without saying otherwise, the kernel included when it kills the worker,
-  // resets it: a cut answer must not look whole. Cleared at an orderly close.
-  SetReset(fd, true);
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
-  set(IPPROTO_TCP, TCP_KEEPCNT, 6);
-}
-
 size_t OpenFds() {
   DIR* directory = opendir("/proc/self/fd");
   if (!directory) return 64;
@@ -71,11 +52,14 @@ size_t OpenFds() {
   return count;
 }
 
-// How many connections, two descriptors each, the file limit has room for.
-uint32_t FdConnections() {
+// How many connections, two descriptors each, the file limit has room for, those that are open now
+// included.
+uint32_t FdConnections(uint32_t connections_open) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  const uint64_t taken = OpenFds() + kSpareFds;
+  const uint64_t open = OpenFds();
+  const uint64_t theirs = std::min<uint64_t>(open, uint64_t{2} * connections_open);
+  const uint64_t taken = open - theirs + kSpareFds;
   const uint64_t most = std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
   return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
 }
@@ -127,7 +111,8 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
     *error = "listener " + plan.name + ": not a listening socket";
     return false;
   }
-  SetInheritedOptions(listener->fd.get(), bound.ss_family);
+  // Accepted sockets inherit these (socket(7), tcp(7)): no system calls for each connection.
+  PrepareStream(listener->fd.get(), bound.ss_family);
   listener->bound = PeerAddress::From(bound);
   listener->wildcard = IsWildcard(listener->bound);
   listener->backend = plan.backend;
@@ -206,7 +191,7 @@ bool Engine::Configure(const Plan& plan, std::string* error) {
     if (!impl_->MakeListener(plan.listeners[i], tickets, &next[i], error)) return false;
   }
   impl_->state.max_connections = plan.max_connections;
-  impl_->state.fd_connections = FdConnections();
+  impl_->state.fd_connections = FdConnections(impl_->state.connections_open.load());
   impl_->Replace(std::move(next));
   return true;
 }

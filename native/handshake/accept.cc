@@ -29,8 +29,6 @@ bool IsPeerFault(int error) {
     case ENONET:
     case EHOSTUNREACH:
     case ENETUNREACH:
-    case EOPNOTSUPP:
-    case EPERM:
     case EINTR:
       return true;
     default:
@@ -117,7 +115,10 @@ void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd 
   auto connection = std::make_unique<Connection>();
   const uint64_t tag = reinterpret_cast<uint64_t>(connection.get());
   const int error = epoll_.Add(fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, tag);
-  if (error != 0) return Pause(-error);
+  if (error != 0) {
+    counters_.Add(Counter::kConnectionsRefused);
+    return Pause(-error);
+  }
   connection->id = state_.next_id.fetch_add(1, std::memory_order_relaxed);
   connection->listener = listener;
   connection->client_address = PeerAddress::From(peer);

@@ -129,8 +129,9 @@ bool Extraction::Take(SSL* ssl, const Suite** suite, TrafficKeys* rx, TrafficKey
   }
   rx->sequence = client_.records;
   tx->sequence = server_.records;
-  // Finished is the one record of TLS 1.2; in TLS 1.3 nothing after the client's Finished was read.
-  if (rx->sequence != (tls13 ? 0 : 1) || (!tls13 && tx->sequence != 1)) {
+  // In TLS 1.3 nothing after the client's Finished was read. In TLS 1.2 Finished is our one record,
+  // and the client's unless it was split.
+  if (tls13 ? rx->sequence != 0 : rx->sequence < 1 || tx->sequence != 1) {
     *error = "unexpected number of records in the handshake";
     return false;
   }

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "net/reset.h"
+#include "net/socket_options.h"
 
 namespace ironsocket {
 namespace {
@@ -19,7 +19,8 @@ namespace {
 constexpr uint64_t kInboxTag = 0;
 constexpr uint64_t kListenerBit = 1;
 constexpr size_t kScratch = 64 * 1024;
-constexpr size_t kAcceptsPerWake = 4;  // few, so that the other threads get their share
+constexpr size_t kAcceptsPerWake = 4;        // few, so that the other threads get their share
+constexpr size_t kLongestQueue = 16 * 1024;  // a flood must not keep us accepting for ever
 constexpr uint32_t kLingerMs = 1000;
 constexpr size_t kMostDiscarded = 256 * 1024;  // bytes after an alert
 constexpr int kNice = 5;
@@ -98,8 +99,9 @@ void HandshakeThread::TakeInbox() {
   for (Message& message : inbox_.Take()) {
     switch (message.command) {
       case Command::kListen:
-        // Who waits in the queue of a listener that goes is not turned away.
-        for (const auto& listener : listeners_) Accept(listener, SIZE_MAX);
+        // Who waits in the queue of a listener that goes is not turned away, unless there is no
+        // room.
+        for (const auto& listener : listeners_) Accept(listener, kLongestQueue);
         Unregister();
         listeners_ = std::move(message.listeners);
         if (paused_until_ms_ == 0) Register();
@@ -133,7 +135,10 @@ bool HandshakeThread::FlushOutput(Connection* connection) {
     } else if (errno == EAGAIN) {
       break;
     } else if (errno != EINTR) {
-      if (!connection->failed) LogOutcome(*connection, "failed", nullptr, strerror(errno));
+      if (!connection->failed) {
+        counters_.Add(Counter::kHandshakesFailed);
+        LogOutcome(*connection, "failed", nullptr, strerror(errno));
+      }
       Close(connection);
       return false;
     }
@@ -290,7 +295,7 @@ void HandshakeThread::LogOutcome(const Connection& connection, const char* outco
       .Add("listen_ip", connection.local_address.ip())
       .Add("listen_port", connection.local_address.port());
   if (result) {
-    line.Add("tls_version", result->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2")
+    line.Add("tls_version", VersionName(result->suite->version))
         .Add("ciphersuite", result->suite->name)
         .Add("group", result->group)
         .Add("resumed", result->resumed)

@@ -76,7 +76,7 @@ class RecordSender {
   virtual bool SealControl(Sending& tx, ContentType type, std::span<const uint8_t> content) = 0;
 
   // Sends what is sealed; what the socket does not take stays with the session. 0: all is sent;
-  // -EAGAIN: some is left; other -errno: the connection is dead.
+  // -EAGAIN or a shortage (net/shortage.h): some is left; other -errno: the connection is dead.
   virtual int Flush(Sending& tx, int fd) = 0;
 
   virtual void Forget(Sending& tx) = 0;

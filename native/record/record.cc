@@ -54,7 +54,7 @@ Alert Open13(Aead& aead, TrafficKeys& keys, std::span<uint8_t> record, OpenedRec
   if (end == 0) return Alert::kUnexpectedMessage;
   const uint8_t type = text[end - 1];
   if (type < 21 || type > 23) return Alert::kUnexpectedMessage;
-  *out = {static_cast<ContentType>(type), text.first(end - 1)};
+  *out = {static_cast<ContentType>(type), text.first(end - 1), record.size()};
   return Alert::kNone;
 }
 
@@ -66,7 +66,7 @@ Alert Open12(Aead& aead, TrafficKeys& keys, std::span<uint8_t> record, OpenedRec
   const AdditionalData12 additional_data(keys.sequence, record[0], text.size());
   if (!aead.Open(keys, nonce, additional_data.bytes, text)) return Alert::kBadRecordMac;
   if (text.size() > kMaxPlaintext) return Alert::kRecordOverflow;
-  *out = {static_cast<ContentType>(record[0]), text};
+  *out = {static_cast<ContentType>(record[0]), text, record.size()};
   return Alert::kNone;
 }
 

@@ -18,6 +18,7 @@ namespace ironsocket {
 struct OpenedRecord {
   ContentType type;
   std::span<uint8_t> content;  // inside the buffer that the record was opened in
+  size_t wire_length;          // of the whole record, header and padding included
 };
 
 // Checks a record header. kNone and the length of the whole record (header included), or the alert

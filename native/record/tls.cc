@@ -75,6 +75,10 @@ std::string_view AlertName(Alert alert) {
   return "unknown";
 }
 
+std::string_view VersionName(TlsVersion version) {
+  return version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2";
+}
+
 const Cipher& CipherOf(CipherType type) {
   return kCiphers[static_cast<size_t>(type) - static_cast<size_t>(CipherType::kAes128Gcm)];
 }

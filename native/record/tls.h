@@ -13,6 +13,9 @@ namespace ironsocket {
 enum class TlsVersion : uint16_t { kTls12 = 0x0303, kTls13 = 0x0304 };
 inline constexpr uint16_t kRecordVersion = 0x0303;
 
+// "TLSv1.3" or "TLSv1.2", the names that OpenSSL and the PROXY protocol use.
+std::string_view VersionName(TlsVersion version);
+
 enum class ContentType : uint8_t {
   kChangeCipherSpec = 20,
   kAlert = 21,

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "net/shortage.h"
+
 namespace ironsocket {
 namespace {
 
@@ -144,7 +146,8 @@ int UserspaceSender::Flush(Sending& tx, int fd) {
   if (sealed_ > 0) {
     sealed_ = 0;
     // BufferPool::Secure has made this one certain.
-    if (error == -EAGAIN && !pool_.Append(&tx.unsent, left)) std::abort();
+    const bool later = error == -EAGAIN || IsShortage(-error);
+    if (later && !pool_.Append(&tx.unsent, left)) std::abort();
   } else {
     tx.unsent.begin = tx.unsent.end - static_cast<uint32_t>(left.size());
     if (tx.unsent.empty()) pool_.Release(&tx.unsent);

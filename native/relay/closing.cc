@@ -3,13 +3,15 @@
 // has it. A client that is owed something (an alert, close_notify, our FIN) gets it and is then
 // listened to until its FIN or kLingerMs: close() on unread bytes would send a reset that overtakes
 // what was sent.
-#include <openssl/crypto.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "net/reset.h"
+#include "net/socket_options.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -74,43 +76,43 @@ const char* ReasonName(CloseReason reason) {
 // Both directions have ended in order; close_notify and our FIN are on their way.
 void RelayThread::Finish(Session* session) {
   if (session->reason == CloseReason::kNone) session->reason = CloseReason::kClosed;
-  DropBackend(session, true);
-  if (session->client_ended) return CloseClient(session);
-  session->phase = Phase::kClosing;
-  timers_.Arm(&session->timer, kLingerMs, now_ms_);
-  ClosingTurn(session);
+  SetReset(session->backend.get(), false);
+  BeginClosing(session);
 }
 
 // The client broke the protocol, or can't be served: a fatal alert for it, a reset for the backend.
 void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert) {
-  session->reason = reason;
   session->alert = alert;
-  DropBackend(session, false);
-  receiver_.Forget(session->rx);
   const uint8_t message[] = {kAlertFatal, static_cast<uint8_t>(alert)};
   if (session->close_notify_sent ||
       !sender_.SealControl(session->tx, ContentType::kAlert, message)) {
     return ResetBoth(session, reason);
   }
-  session->phase = Phase::kClosing;
-  timers_.Arm(&session->timer, kLingerMs, now_ms_);
-  ClosingTurn(session);
+  session->reason = reason;
+  BeginClosing(session);
 }
 
 // A timeout or a drain: close_notify, unless bytes of the answer are stuck, because then it would
 // never arrive.
 void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
-  if (!session->tx.unsent.empty()) return ResetBoth(session, reason);
-  session->reason = reason;
-  DropBackend(session, false);
-  receiver_.Forget(session->rx);
   const uint8_t message[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
-  if (!session->close_notify_sent &&
-      !sender_.SealControl(session->tx, ContentType::kAlert, message)) {
+  const bool stuck = !session->tx.unsent.empty();
+  if (stuck || (!session->close_notify_sent &&
+                !sender_.SealControl(session->tx, ContentType::kAlert, message))) {
     return ResetBoth(session, reason);
   }
   session->close_notify_sent = true;
+  session->reason = reason;
+  BeginClosing(session);
+}
+
+// The backend is let go; the client is still owed what is sealed, and our FIN.
+void RelayThread::BeginClosing(Session* session) {
+  CloseBackend(session);
+  pool_.Release(&session->to_backend);
+  receiver_.Forget(session->rx);
   session->phase = Phase::kClosing;
+  session->probing = false;
   timers_.Arm(&session->timer, kLingerMs, now_ms_);
   ClosingTurn(session);
 }
@@ -128,12 +130,9 @@ void RelayThread::CloseClient(Session* session) {
   Bury(session);
 }
 
-// In order: both directions have ended, so the kernel may finish. Otherwise SO_LINGER, set at
-// connect, makes it a reset.
-void RelayThread::DropBackend(Session* session, bool orderly) {
-  pool_.Release(&session->to_backend);
+// A reset, unless SetReset said otherwise.
+void RelayThread::CloseBackend(Session* session) {
   if (!session->backend.valid()) return;
-  if (orderly) SetReset(session->backend.get(), false);
   epoll_.Remove(session->backend.get());
   session->backend.Reset();
 }
@@ -150,6 +149,31 @@ void RelayThread::ClosingTurn(Session* session) {
   DiscardClient(session);
   if (session->dead) return;
   if (session->client_ended && session->client_shut) CloseClient(session);
+}
+
+// The client had its time. What the kernel still has to send it may go on sending, unless it is we
+// who have bytes left.
+void RelayThread::ClosingTimeout(Session* session) {
+  if (StillMoving(session, kLingerMs)) return;
+  if (session->client_shut) return CloseClient(session);
+  ResetBoth(session, session->reason);
+}
+
+// Whether a timeout would hit a peer that is slow but reading: bytes leave the kernel's queues long
+// before the queue has room for more (SIOCOUTQ, tcp(7)). Looks twice where something is queued:
+// armed again, it tells at the next timeout.
+bool RelayThread::StillMoving(Session* session, uint32_t duration_ms) {
+  uint32_t queued = 0;
+  for (const UniqueFd* fd : {&session->client, &session->backend}) {
+    int bytes = 0;
+    if (fd->valid() && ioctl(fd->get(), SIOCOUTQ, &bytes) == 0)
+      queued += static_cast<uint32_t>(bytes);
+  }
+  if (queued == 0 || (session->probing && queued >= session->queued_bytes)) return false;
+  session->probing = true;
+  session->queued_bytes = queued;
+  timers_.Arm(&session->timer, std::min(duration_ms, kLingerMs), now_ms_);
+  return true;
 }
 
 void RelayThread::LogConnected(Session* session) {
@@ -180,7 +204,7 @@ void RelayThread::LogEnd(Session* session) {
   line.Add("engine_tx", EngineName(session->tx_engine))
       .Add("engine_rx", EngineName(session->rx_engine))
       .Add("engine_reason", "offload is not available")
-      .Add("tls_version", session->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2")
+      .Add("tls_version", VersionName(session->suite->version))
       .Add("ciphersuite", session->suite->name)
       .Add("group", session->group)
       .Add("resumed", session->resumed)

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The first part of a session's way: a connection to its backend. Every address is tried in turn
 // until one answers or the connect timeout, which covers them all, has passed.
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
 
-#include "net/reset.h"
+#include "net/shortage.h"
+#include "net/socket_options.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -17,12 +16,9 @@ namespace {
 constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 constexpr uint64_t kBackendBit = 1;
 
-// The machine is short of something for the moment: the address is not to blame. A unix socket with
-// a full backlog says EAGAIN.
-bool IsShortage(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS ||
-         error == EAGAIN || error == ENOSPC;
-}
+// The address is not to blame, trying again later may help: a unix socket with a full backlog says
+// EAGAIN, a machine without a free local port EADDRNOTAVAIL.
+bool IsPassing(int error) { return IsShortage(error) || error == EAGAIN || error == EADDRNOTAVAIL; }
 
 }  // namespace
 
@@ -44,7 +40,7 @@ void RelayThread::ConnectNext(Session* session) {
     if (error == 0) return;  // epoll tells how it went
     session->backend.Reset();
     session->connect_error = error;
-    if (IsShortage(error)) return Starve(session);
+    if (IsPassing(error)) return Starve(session);
     --session->addresses_left;
     session->address_index =
         static_cast<uint16_t>((session->address_index + 1) % session->addresses->size());
@@ -56,13 +52,7 @@ void RelayThread::ConnectNext(Session* session) {
 int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
   UniqueFd fd(socket(endpoint.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return errno;
-  // From here on whoever closes this socket without saying otherwise, the kernel included when it
-  // kills the process, resets it: a cut upload must never look whole. Cleared at an orderly close.
-  SetReset(fd.get(), true);
-  if (endpoint.family() != AF_UNIX) {
-    const int on = 1;
-    setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
+  PrepareStream(fd.get(), endpoint.family());
   if (connect(fd.get(), endpoint.address(), endpoint.length) != 0 && errno != EINPROGRESS) {
     return errno;
   }
@@ -86,7 +76,7 @@ void RelayThread::ConnectTurn(Session* session) {
   socklen_t length = sizeof error;
   if (getsockopt(session->backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
   if (error == 0) return Connected(session);
-  DropBackend(session, false);
+  CloseBackend(session);  // what waits for a backend, its PROXY header above all, waits on
   session->connect_error = error;
   --session->addresses_left;
   session->address_index =

@@ -66,7 +66,10 @@ void RelayThread::TakeInbox() {
   for (Message& message : inbox_.Take()) {
     switch (message.command) {
       case Command::kAdopt:
-        Create(*message.session);
+        if (!Create(*message.session)) {
+          waiting_.push_back(std::move(message.session));
+          StarveUntilLater();
+        }
         break;
       case Command::kEndSessions:
         for (Session* session = all_; session;) {
@@ -144,6 +147,10 @@ void RelayThread::RunTurn(Session* session) {
 
 void RelayThread::Starve(Session* session) {
   session->starved = true;
+  StarveUntilLater();
+}
+
+void RelayThread::StarveUntilLater() {
   if (starved_until_ms_ == 0) starved_until_ms_ = now_ms_ + kStarvedMs;
 }
 
@@ -153,6 +160,12 @@ void RelayThread::WakeStarved() {
     if (!session->starved) continue;
     session->starved = false;
     Enqueue(session);
+  }
+  auto waiting = std::exchange(waiting_, {});
+  for (auto& established : waiting) {
+    if (Create(*established)) continue;
+    waiting_.push_back(std::move(established));
+    StarveUntilLater();
   }
 }
 
@@ -165,27 +178,49 @@ void RelayThread::OnTimer(Session* session) {
     case Phase::kConnecting:
       session->connect_error = ETIMEDOUT;
       return ConnectFailed(session);
-    case Phase::kRelaying: {
-      const bool half =
-          session->to_backend_flow != Flow::kOpen || session->to_client_flow != Flow::kOpen;
-      return EndWithCloseNotify(session,
-                                half ? CloseReason::kHalfClosedTimeout : CloseReason::kIdleTimeout);
-    }
+    case Phase::kRelaying:
+      return RelayTimeout(session);
     case Phase::kClosing:
-      return ResetBoth(session, session->reason);
+      return ClosingTimeout(session);
   }
 }
 
-void RelayThread::Create(Established& established) {
+// False when there is no memory for it at the moment; nothing has changed then.
+bool RelayThread::Create(Established& established) {
+  if (!pool_.Secure(4)) return false;
   Session* session = slab_.Create();
-  if (!session) {
-    load_.fetch_sub(1, std::memory_order_relaxed);
-    state_.ConnectionClosed();
-    return;  // ~UniqueFd closes the client
+  if (!session) return false;
+  const uint64_t tag = reinterpret_cast<uint64_t>(session);
+  if (epoll_.Add(established.client.get(), kEvents, tag) != 0) {
+    slab_.Destroy(session);
+    return false;
   }
   session->all_next = all_;
   if (all_) all_->all_previous = session;
   all_ = session;
+  counters_.Add(Counter::kSessionsOpen);
+  counters_.Add(Counter::kSessionsTotal);
+  if (!TakeOver(session, established)) {
+    ResetBoth(session, CloseReason::kInternalError);
+  } else if (state_.ending) {
+    // Its handshake ended while EndSessions was on its way.
+    EndWithCloseNotify(session, CloseReason::kDrained);
+  } else {
+    StartConnecting(session);
+  }
+  return true;
+}
+
+// Moves a finished handshake into its session. False when its bytes don't fit into blocks, which
+// Secure has made certain.
+bool RelayThread::TakeOver(Session* session, Established& established) {
+  uint8_t header[kMaxProxyHeader];
+  const size_t header_length =
+      WriteProxyHeader(established.listener->proxy_protocol,
+                       {established.client_address, established.local_address,
+                        VersionName(established.suite->version), established.suite->name,
+                        established.sni, established.alpn, "userspace"},
+                       header);
   session->id = established.id;
   session->listener = std::move(established.listener);
   session->client = std::move(established.client);
@@ -199,29 +234,12 @@ void RelayThread::Create(Established& established) {
   session->tx.keys = std::move(established.tx);
   session->tx.max_content = established.max_content;
   session->rx_window = session->tx_window = kMaxPlaintext;
-  counters_.Add(Counter::kSessionsOpen);
-  counters_.Add(Counter::kSessionsTotal);
-
-  uint8_t header[kMaxProxyHeader];
-  const size_t header_length =
-      WriteProxyHeader(session->listener->proxy_protocol,
-                       {session->client_address, session->local_address,
-                        session->suite->version == TlsVersion::kTls13 ? "TLSv1.3" : "TLSv1.2",
-                        session->suite->name, established.sni, established.alpn, "userspace"},
-                       header);
   const std::span<const uint8_t> sni(reinterpret_cast<const uint8_t*>(established.sni.data()),
                                      established.sni.size());
-  const bool kept = pool_.Append(&session->sni, sni) &&
-                    pool_.Append(&session->rx.partial, established.leftover) &&
-                    pool_.Append(&session->tx.unsent, established.unsent) &&
-                    pool_.Append(&session->to_backend, {header, header_length});
-  if (!kept ||
-      epoll_.Add(session->client.get(), kEvents, reinterpret_cast<uint64_t>(session)) != 0) {
-    return ResetBoth(session, CloseReason::kInternalError);
-  }
-  // Its handshake ended while EndSessions was on its way.
-  if (state_.ending) return EndWithCloseNotify(session, CloseReason::kDrained);
-  StartConnecting(session);
+  return pool_.Append(&session->sni, sni) &&
+         pool_.Append(&session->rx.partial, established.leftover) &&
+         pool_.Append(&session->tx.unsent, established.unsent) &&
+         pool_.Append(&session->to_backend, {header, header_length});
 }
 
 // The session has ended: everything it holds is given back now, its memory at the end of the round.
@@ -229,7 +247,7 @@ void RelayThread::Bury(Session* session) {
   LogEnd(session);
   session->dead = true;
   session->timer.Cancel();
-  DropBackend(session, false);
+  CloseBackend(session);
   epoll_.Remove(session->client.get());
   session->client.Reset();
   receiver_.Forget(session->rx);

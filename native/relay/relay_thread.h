@@ -64,6 +64,7 @@ class RelayThread {
     void Add(std::span<uint8_t> content);
   };
   enum class Step : uint8_t { kGoOn, kBlocked, kEnded };
+  enum class Side : uint8_t { kClient, kBackend };
 
   // relay_thread.cc
   void Loop();
@@ -76,7 +77,9 @@ class RelayThread {
   void Enqueue(Session* session);
   void Starve(Session* session);
   void WakeStarved();
-  void Create(Established& established);
+  void StarveUntilLater();
+  bool Create(Established& established);
+  bool TakeOver(Session* session, Established& established);
   void Bury(Session* session);
   void DestroyBuried();
 
@@ -104,7 +107,9 @@ class RelayThread {
   Step FlushToClient(Session* session);
   bool KeyUpdateDue(Session* session);
   bool SendKeyUpdate(Session* session);
+  Step WaitForRoom(Session* session, int error, Side side);
   void CheckErrors(Session* session);
+  void RelayTimeout(Session* session);
   void ArmForState(Session* session, bool active);
 
   // closing.cc
@@ -113,7 +118,10 @@ class RelayThread {
   void EndWithCloseNotify(Session* session, CloseReason reason);
   void CloseClient(Session* session);
   void ResetBoth(Session* session, CloseReason reason);
-  void DropBackend(Session* session, bool orderly);
+  void BeginClosing(Session* session);
+  void CloseBackend(Session* session);
+  void ClosingTimeout(Session* session);
+  bool StillMoving(Session* session, uint32_t duration_ms);
   void ClosingTurn(Session* session);
   void LogConnected(Session* session);
   void LogEnd(Session* session);
@@ -134,6 +142,7 @@ class RelayThread {
   Session* run_head_ = nullptr;  // sessions with something to do, in order
   Session* run_tail_ = nullptr;
   std::vector<Session*> buried_;  // ended; freed once no event of the batch can name them
+  std::vector<std::unique_ptr<Established>> waiting_;  // for memory
   int64_t now_ms_ = 0;
   int64_t starved_until_ms_ = 0;  // 0: nobody is starved
   bool stopping_ = false;

@@ -101,6 +101,7 @@ struct Session {
   const Suite* suite = nullptr;
   const char* group = "";
   int connect_error = 0;
+  uint32_t queued_bytes = 0;  // in the kernel's send queues when a timeout last looked
 
   Phase phase = Phase::kConnecting;
   Flow to_backend_flow = Flow::kOpen;
@@ -115,6 +116,8 @@ struct Session {
   bool resumed : 1 = false;
   bool client_readable : 1 = true;
   bool client_writable : 1 = true;
+  bool probing : 1 =
+      false;  // a timeout has passed, but bytes were queued: is a peer still reading?
   bool starved : 1 = false;        // waits for memory or descriptors
   bool client_hangup : 1 = false;  // EPOLLRDHUP seen: read on until the end shows
   bool client_error : 1 = false;   // EPOLLERR seen

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "net/shortage.h"
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
@@ -19,6 +20,10 @@ constexpr uint32_t kMinWindow = kMaxPlaintext;
 constexpr uint32_t kMaxWindow = 16 * kMaxPlaintext;
 // What a record costs beside its bytes: a flood of tiny or empty ones uses up a turn as well.
 constexpr size_t kRecordCost = 256;
+constexpr size_t kKeyUpdateCost = 8 * 1024;  // two key derivations and a key schedule
+
+// Nothing is wrong with the connection: there is no room, or no memory, at the moment.
+bool IsPassing(int error) { return error == EAGAIN || IsShortage(error); }
 
 // Bytes written, or -errno when none were.
 ssize_t Write(int fd, std::span<iovec> pieces) {
@@ -58,6 +63,15 @@ std::span<iovec> Advance(std::span<iovec> pieces, size_t bytes) {
 uint32_t Wider(uint32_t window) { return std::min(window * 2, kMaxWindow); }
 uint32_t Narrower(uint32_t window) { return std::max(window / 2, kMinWindow); }
 
+bool IsHalfClosed(const Session& session) {
+  return session.to_backend_flow != Flow::kOpen || session.to_client_flow != Flow::kOpen;
+}
+
+// Milliseconds without progress after which a session ends; 0: never.
+uint32_t Timeout(const Session& session) {
+  return IsHalfClosed(session) ? session.listener->half_closed_ms : session.listener->idle_ms;
+}
+
 }  // namespace
 
 void RelayThread::RelayTurn(Session* session) {
@@ -85,14 +99,32 @@ void RelayThread::RelayTurn(Session* session) {
 
 void RelayThread::ArmForState(Session* session, bool active) {
   if (!active) return;
-  const bool half =
-      session->to_backend_flow != Flow::kOpen || session->to_client_flow != Flow::kOpen;
-  const uint32_t duration = half ? session->listener->half_closed_ms : session->listener->idle_ms;
+  session->probing = false;
+  const uint32_t duration = Timeout(*session);
   if (duration == 0) {
     session->timer.Cancel();
   } else {
     timers_.Arm(&session->timer, duration, now_ms_);
   }
+}
+
+void RelayThread::RelayTimeout(Session* session) {
+  if (StillMoving(session, Timeout(*session))) return;
+  EndWithCloseNotify(session, IsHalfClosed(*session) ? CloseReason::kHalfClosedTimeout
+                                                     : CloseReason::kIdleTimeout);
+}
+
+// A peer took no more bytes. Its socket says when there is room; for memory nobody does, so that is
+// tried again later.
+RelayThread::Step RelayThread::WaitForRoom(Session* session, int error, Side side) {
+  if (error != EAGAIN) {
+    Starve(session);
+  } else if (side == Side::kBackend) {
+    session->backend_writable = false;
+  } else {
+    session->client_writable = false;
+  }
+  return Step::kBlocked;
 }
 
 // --- client to backend
@@ -124,11 +156,13 @@ RelayThread::Step RelayThread::ReadClient(Session* session, size_t* budget) {
   }
   const Step step = OpenRecords(session, filled, budget);
   if (step == Step::kEnded) return step;
-  if (filled < 0 && filled != -EAGAIN && filled != -EALREADY) {
+  const int error = filled < 0 && filled != -EALREADY ? static_cast<int>(-filled) : 0;
+  if (error != 0 && !IsPassing(error)) {
     ResetBoth(session, CloseReason::kClientReset);
     return Step::kEnded;
   }
   receiver_.Park(session->rx);
+  if (IsShortage(error)) Starve(session);
   if (session->to_backend_flow != Flow::kOpen) pool_.Release(&session->rx.partial);
   return step;
 }
@@ -157,7 +191,7 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
   while (session->to_backend_flow == Flow::kOpen && *budget > 0 &&
          (next = receiver_.NextRecord(session->rx, &record, &alert)) ==
              RecordReceiver::Next::kRecord) {
-    *budget -= std::min(*budget, record.content.size() + kRecordCost);
+    *budget -= std::min(*budget, record.wire_length + kRecordCost);
     const Judgement judgement = Judge(session->rx.keys.version, record, &session->post_handshake);
     if (judgement.verdict != Verdict::kData) {
       // What came before the record that ends the session was whole.
@@ -165,6 +199,7 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
           judgement.verdict == Verdict::kPeerAlert || judgement.verdict == Verdict::kFault;
       if (last && Forward(session, &gather) == Step::kEnded) return Step::kEnded;
       if (OnControl(session, judgement) == Step::kEnded) return Step::kEnded;
+      if (record.type == ContentType::kHandshake) *budget -= std::min(*budget, kKeyUpdateCost);
       continue;
     }
     const std::span<uint8_t> content = record.content;
@@ -247,8 +282,7 @@ RelayThread::Step RelayThread::Forward(Session* session, Gather* gather) {
     return Step::kGoOn;
   }
   if (session->backend_broken) return Step::kGoOn;
-  if (error != EAGAIN) return BackendWriteFailed(session, error);
-  session->backend_writable = false;
+  if (!IsPassing(error)) return BackendWriteFailed(session, error);
   session->rx_window = Narrower(session->rx_window);
   for (const iovec& piece : left) {
     const std::span<const uint8_t> bytes(static_cast<const uint8_t*>(piece.iov_base),
@@ -257,7 +291,7 @@ RelayThread::Step RelayThread::Forward(Session* session, Gather* gather) {
     ResetBoth(session, CloseReason::kInternalError);
     return Step::kEnded;
   }
-  return Step::kBlocked;
+  return WaitForRoom(session, error, Side::kBackend);
 }
 
 RelayThread::Step RelayThread::DeliverParked(Session* session) {
@@ -266,12 +300,10 @@ RelayThread::Step RelayThread::DeliverParked(Session* session) {
     if (!session->backend_writable) return Step::kBlocked;
     iovec piece{parked.data + parked.begin, parked.size()};
     const ssize_t sent = Write(session->backend.get(), {&piece, 1});
-    if (sent == -EAGAIN) {
-      session->backend_writable = false;
-      return Step::kBlocked;
-    }
-    if (sent < 0) {
-      if (BackendWriteFailed(session, static_cast<int>(-sent)) == Step::kEnded) return Step::kEnded;
+    const int error = sent < 0 ? static_cast<int>(-sent) : 0;
+    if (IsPassing(error)) return WaitForRoom(session, error, Side::kBackend);
+    if (error != 0) {
+      if (BackendWriteFailed(session, error) == Step::kEnded) return Step::kEnded;
       break;
     }
     parked.begin += static_cast<uint32_t>(sent);
@@ -318,6 +350,8 @@ void RelayThread::DiscardClient(Session* session) {
       session->client_ended = true;
     } else if (got == -EAGAIN) {
       session->client_readable = false;
+    } else if (IsShortage(static_cast<int>(-got))) {
+      return Starve(session);
     } else {
       return ResetBoth(session, CloseReason::kClientReset);
     }
@@ -366,8 +400,9 @@ RelayThread::Step RelayThread::ReadBackend(Session* session, size_t* budget) {
     session->to_client_flow = Flow::kEnding;
     return Step::kGoOn;
   }
-  if (got == -EAGAIN) {
-    session->backend_readable = false;
+  if (got < 0 && IsPassing(static_cast<int>(-got))) {
+    if (got == -EAGAIN) session->backend_readable = false;
+    if (got != -EAGAIN) Starve(session);
     return Step::kBlocked;
   }
   if (got < 0) {
@@ -390,10 +425,9 @@ RelayThread::Step RelayThread::FlushToClient(Session* session) {
   if (!session->client_writable && !session->tx.unsent.empty()) return Step::kBlocked;
   const int error = sender_.Flush(session->tx, session->client.get());
   if (error == 0) return Step::kGoOn;
-  if (error == -EAGAIN) {
-    session->client_writable = false;
+  if (IsPassing(-error)) {
     session->tx_window = Narrower(session->tx_window);
-    return Step::kBlocked;
+    return WaitForRoom(session, -error, Side::kClient);
   }
   ResetBoth(session, CloseReason::kClientReset);
   return Step::kEnded;
@@ -434,7 +468,7 @@ bool RelayThread::SendKeyUpdate(Session* session) {
 // noticed only at the idle timeout.
 void RelayThread::CheckErrors(Session* session) {
   if (session->queued) return;  // it has not read all it could
-  if (session->client_error && !session->client_ended) {
+  if (session->client_error && session->to_client_flow != Flow::kDone) {
     return ResetBoth(session, CloseReason::kClientReset);
   }
   if (!session->backend_error || session->backend_broken ||

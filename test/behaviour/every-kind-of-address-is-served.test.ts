@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // IPv4, IPv6, dual stack and unix sockets, on both sides.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -12,6 +12,7 @@ import { alert } from '../helpers/tls-records.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-sockets-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+chmodSync(directory, 0o755);
 const listenerPath = join(directory, 'listener');
 
 const v4 = await startBackend();
@@ -19,6 +20,8 @@ const v6 = await startBackend({ host: '::1' });
 const unix = await startBackend({ path: join(directory, 'backend') });
 const [p6, dual, star, only6, named, first, second] = await Promise.all(Array.from({ length: 7 }, () => freePort()));
 const proxy = await startProxy({
+  // Our directory and the backend's socket are ours alone.
+  ...(process.geteuid?.() === 0 ? { user: 'root' } : {}),
   listeners: [
     { name: 'v6', listen: `[::1]:${p6}`, backend: v6.address, proxy_protocol: 'v2' },
     { name: 'dual', listen: `[::]:${dual}`, backend: v4.address, proxy_protocol: 'v1' },

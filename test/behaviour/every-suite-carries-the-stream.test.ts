@@ -46,8 +46,10 @@ for (const suite of [...suites, ...suitesOnRequest]) {
   test(`${suite.name}: ${few.includes(suite.name) ? 'is spoken' : 'is refused'} where only two suites are configured`, async () => {
     if (few.includes(suite.name)) {
       const client = await RawTlsClient.connect({ port: restricted, suite });
+      // A reset that overtakes the server's last flight would leave no session.
+      const server = await backend.next();
       client.peer.reset();
-      await (await backend.next()).end;
+      await server.end;
     } else {
       const failure = await handshakeFailure({ port: restricted, ...only(suite.version), ciphers: suite.openssl });
       assert.is(failure, alert.handshakeFailure);
