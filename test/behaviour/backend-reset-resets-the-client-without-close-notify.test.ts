@@ -9,6 +9,10 @@ import { openSession, variants } from '../helpers/variants.ts';
 const backend = await startBackend();
 
 for (const variant of await variants({ listeners: [{ backend: backend.address }] })) {
+  /** Until the proxy has seen its connection to the backend, an RST means that there is none: a fatal alert. */
+  const connected = (port: number): Promise<unknown> =>
+    variant.proxy.log.waitFor({ event: 'proxy', subevent: 'server_connect', client_port: port });
+
   test(`${variant.label}: RST in the middle of an answer`, async () => {
     const { client, server } = await openSession(variant, backend);
     server.write('half an ans');
@@ -22,6 +26,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
 
   test(`${variant.label}: RST before any byte`, async () => {
     const { client, server } = await openSession(variant, backend);
+    await connected(client.port);
     server.reset();
     assert.equal(await client.outcome(), { data: '', alerts: [], end: 'reset' });
     assert.is((await variant.proxy.sessionEnd(client.port)).reason, 'backend_reset');
@@ -38,6 +43,7 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
 
   test(`${variant.label}: RST while the client uploads`, async () => {
     const { client, server } = await openSession(variant, backend);
+    await connected(client.port);
     server.socket.pause();
     for (let i = 0; i < 200; i++) client.sendData(Buffer.alloc(16_384));
     server.reset();

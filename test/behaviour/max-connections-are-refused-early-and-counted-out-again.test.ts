@@ -19,7 +19,9 @@ for (const { proxy, version, label } of await variants(options)) {
   };
 
   test(`${label}: one too many is closed before its handshake, and a place that gets free is used`, async () => {
-    const full = await Promise.all(Array.from({ length: limit }, open));
+    const full: Session[] = [];
+    // One after the other: only so each client's backend connection is known.
+    while (full.length < limit) full.push(await open());
     for (let i = 0; i < 20; i++) {
       const { data } = await exchangeRaw(proxy.port, Buffer.alloc(0));
       assert.is(data.length, 0, 'no byte of a handshake');
@@ -36,22 +38,21 @@ for (const { proxy, version, label } of await variants(options)) {
     next.server.write('in');
     assert.is((await next.client.readData(2)).toString(), 'in');
     for (const { client } of [next, ...rest]) client.peer.reset();
-    await backend.empty();
+    for (const { client } of [next, ...rest]) await proxy.sessionEnd(client.port);
   });
 
   test(`${label}: handshakes count as well`, async () => {
     const silent = Array.from({ length: limit + 1 }, () => new Peer(net.connect(proxy.port, '127.0.0.1')));
     // Which one is refused depends on the thread that accepts it.
     await Promise.race(silent.map((peer) => peer.end));
-    for (const peer of silent) peer.reset();
-    // Their places are free once the proxy has read the resets.
-    for (;;) {
-      const client = await tlsConnect({ port: proxy.port }).catch(() => undefined);
-      if (client === undefined) continue;
-      (await backend.next()).reset();
-      client.socket.destroy();
-      break;
-    }
-    await backend.empty();
+    const inside = silent.filter((peer) => peer.ending === undefined);
+    assert.is(inside.length, limit);
+    const ports = inside.map((peer) => peer.socket.localPort ?? 0);
+    for (const peer of inside) peer.reset();
+    for (const port of ports) await proxy.log.waitFor({ event: 'auth', outcome: 'failed', client_port: port });
+    const client = await tlsConnect({ port: proxy.port });
+    (await backend.next()).reset();
+    client.socket.destroy();
+    await proxy.sessionEnd(client.port);
   });
 }

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { type Cipheriv, createCipheriv, createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { chmodSync } from 'node:fs';
 import * as net from 'node:net';
 import { Peer, type Taking } from './peer.ts';
 import { afterAll } from './suite.ts';
@@ -47,6 +48,8 @@ export async function startBackend(options: BackendOptions = {}): Promise<Backen
   const host = options.host ?? '127.0.0.1';
   server.listen(options.path === undefined ? { port: 0, host, backlog: 4096 } : { path: options.path });
   await once(server, 'listening');
+  // The worker may be another user than the test.
+  if (options.path !== undefined) chmodSync(options.path, 0o777);
   afterAll(() => {
     for (const socket of open) socket.destroy();
     server.close();
