@@ -40,10 +40,7 @@ function buildAddon() {
   const headers = dirname(dirname(node));
   const nodedir = existsSync(join(headers, 'include/node/node_api.h')) ? [`--nodedir=${headers}`] : [];
   const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-  run([gyp, 'configure', 'build', '--loglevel=warn', `--jobs=${availableParallelism()}`, ...nodedir], {
-    ...environment,
-    V: '0',
-  });
+  run([gyp, 'configure', 'build', '--loglevel=warn', `--jobs=${availableParallelism()}`, ...nodedir], environment);
   writeFileSync(stamp, wanted);
 }
 
