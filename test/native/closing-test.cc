@@ -42,6 +42,22 @@ TEST_CASE("closing: the client's close_notify is a FIN to the backend, whose ans
   }
 }
 
+TEST_CASE("closing: a backend that reads late still sees an end in order") {
+  LiveEngine live;
+  const int small = 4096;  // most of it waits in the kernel's queue when our end is closed
+  setsockopt(live.backend.fd.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  live.Configure();
+  LiveSession session(live);
+  session.client.Write(Pattern(40'000));
+  SSL_shutdown(session.client.ssl());
+  shutdown(session.backend.get(), SHUT_WR);
+  CHECK(session.client.End() == "close_notify");
+  session.client.Close(false);
+  CHECK(live.Reason() == "closed");
+  CHECK(Receive(session.backend.get(), 40'000) == Pattern(40'000));
+  CHECK(EndOf(session.backend.get()) == 0);
+}
+
 TEST_CASE("closing: the client's FIN alone is a truncation: FIN to the backend") {
   LiveEngine live;
   live.Configure();

@@ -153,6 +153,7 @@ TEST_CASE("engine: a plan is taken as a whole or not at all; sessions keep their
   Port other_front;
   fcntl(other_front.fd.get(), F_SETFL, O_NONBLOCK);
   bad.listeners.push_back(live.plan.listeners[0]);
+  bad.listeners[0].backend_addresses = {other_front.text()};  // good, but it must not be taken
   bad.listeners[1].fd = other_front.fd.get();
   std::string error;
   bad.listeners[1].backend_addresses = {"localhost:80"};
@@ -243,6 +244,18 @@ TEST_CASE("engine: the PROXY header comes before the first byte") {
   UniqueFd backend = live.backend.Accept();
   const Bytes got = Receive(backend.get(), expected.size());
   CHECK(std::string(got.begin(), got.end()) == expected);
+}
+
+TEST_CASE("engine: a client's max_fragment_length bounds every record it gets") {
+  LiveEngine live;
+  live.Configure();
+  for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    LiveClient client(live.front, version, TLSEXT_max_fragment_length_512);
+    REQUIRE(client.connected);
+    UniqueFd backend = live.backend.Accept();
+    SendAll(backend.get(), Pattern(20'000));
+    CHECK(client.Read(20'000) == Pattern(20'000));  // OpenSSL refuses a longer record
+  }
 }
 
 TEST_CASE("engine: StopAccepting takes who waits, leaves the rest alone, and tells the last end") {

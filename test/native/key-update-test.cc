@@ -12,7 +12,7 @@ namespace {
 Judgement Next(Meeting& meeting, PostHandshakeState* state) {
   OurEnd::Got got = meeting.ours.Open();
   REQUIRE(got.alert == Alert::kNone);
-  Judgement judgement = Judge(TlsVersion::kTls13, {got.type, got.content}, state);
+  Judgement judgement = Judge(TlsVersion::kTls13, Opened(got.type, got.content), state);
   if (judgement.verdict == Verdict::kKeyUpdate ||
       judgement.verdict == Verdict::kKeyUpdateRequested) {
     REQUIRE(NextGeneration(&meeting.ours.rx));
@@ -106,7 +106,7 @@ TEST_CASE("renegotiation: OpenSSL's client is refused and goes on") {
   meeting.ours.inbound = meeting.client.Take();
   OurEnd::Got got = meeting.ours.Open();
   PostHandshakeState state;
-  CHECK(Judge(TlsVersion::kTls12, {got.type, got.content}, &state).verdict ==
+  CHECK(Judge(TlsVersion::kTls12, Opened(got.type, got.content), &state).verdict ==
         Verdict::kNoRenegotiation);
   CHECK(state.hello_left == 0);
 }

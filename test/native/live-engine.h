@@ -84,7 +84,7 @@ inline void SendAll(int fd, const Bytes& bytes) {
 // A client of OpenSSL on a socket.
 class LiveClient {
  public:
-  LiveClient(const Port& port, int version) : fd_(port.Connect()) {
+  LiveClient(const Port& port, int version, uint8_t max_fragment = 0) : fd_(port.Connect()) {
     context_.reset(SSL_CTX_new(TLS_client_method()));
     SSL_CTX_set_min_proto_version(context_.get(), version);
     SSL_CTX_set_max_proto_version(context_.get(), version);
@@ -97,6 +97,7 @@ class LiveClient {
     });
     ssl_.reset(SSL_new(context_.get()));
     SSL_set_app_data(ssl(), this);
+    if (max_fragment) SSL_set_tlsext_max_fragment_length(ssl(), max_fragment);
     SSL_set_fd(ssl(), fd());
     ERR_clear_error();
     connected = fd() >= 0 && SSL_connect(ssl()) == 1;

@@ -51,6 +51,25 @@ TEST_CASE("slab: objects are made new, do not overlap, and their chunks fill up 
   CHECK(Thing::alive == 0);
 }
 
+TEST_CASE("slab: a place that became free is taken before there is another chunk") {
+  Slab<Thing> slab;
+  std::vector<Thing*> things;
+  for (int i = 0; i < 3 * 127; i++) things.push_back(slab.Create());
+  std::set<uintptr_t> chunks;
+  for (Thing* thing : things) chunks.insert(ChunkOf(thing));
+  const auto swap_all = [&](const std::vector<size_t>& places) {
+    for (size_t i : places) slab.Destroy(things[i]);
+    for (size_t i : places) {
+      things[i] = slab.Create();
+      CHECK(chunks.contains(ChunkOf(things[i])));
+    }
+  };
+  for (size_t first : {254u, 127u, 0u}) swap_all({first});
+  swap_all({0, 127, 254});
+  swap_all({254, 0, 127, 1, 255});
+  for (Thing* thing : things) slab.Destroy(thing);
+}
+
 TEST_CASE("slab: in any order of birth and death") {
   Slab<Thing> slab;
   std::vector<std::pair<Thing*, uint64_t>> alive;
@@ -129,6 +148,20 @@ TEST_CASE("timers: many nodes, moved and cancelled, agree with a plain list") {
       if (deadline >= 0 && (first < 0 || deadline < first)) first = deadline;
     }
     REQUIRE(timers.Timeout(now) == (first < 0 ? -1 : first - now));
+  }
+}
+
+TEST_CASE("inbox: wakes for the first message, and not once it is taken") {
+  Inbox<int> inbox;
+  Epoll epoll;
+  REQUIRE(epoll.Add(inbox.fd(), EPOLLIN, 7) == 0);
+  std::array<epoll_event, 4> events;
+  for (int round = 0; round < 3; round++) {
+    CHECK(epoll.Wait(events, 0).empty());
+    inbox.Push(round);
+    CHECK(epoll.Wait(events, 0).size() == 1);
+    inbox.Push(9);
+    CHECK(inbox.Take() == std::vector<int>{round, 9});
   }
 }
 

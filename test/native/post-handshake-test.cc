@@ -18,7 +18,7 @@ struct Judging {
   PostHandshakeState state;
 
   Judgement operator()(ContentType type, Bytes content) {
-    return Judge(version, {type, content}, &state);
+    return Judge(version, Opened(type, content), &state);
   }
 };
 

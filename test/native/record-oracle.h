@@ -168,6 +168,14 @@ inline Bytes ForgeNext(ironsocket::TrafficKeys& keys, ironsocket::ContentType ty
   return record;
 }
 
+// A record as OpenRecord gives it, of a content that stays where it is.
+inline ironsocket::OpenedRecord Opened(ironsocket::ContentType type, std::span<uint8_t> content) {
+  ironsocket::OpenedRecord record{};
+  record.type = type;
+  record.content = content;
+  return record;
+}
+
 // What one record came to, by way of ParseHeader and OpenRecord.
 struct OpenResult {
   ironsocket::Alert alert = ironsocket::Alert::kNone;
@@ -185,6 +193,7 @@ inline OpenResult OpenOne(ironsocket::Aead& aead, ironsocket::TrafficKeys& keys,
   ironsocket::OpenedRecord opened{};
   result.alert = OpenRecord(aead, keys, record, &opened);
   if (result.alert != ironsocket::Alert::kNone) return result;
+  CHECK(opened.wire_length == record.size());
   result.type = opened.type;
   result.content.assign(opened.content.begin(), opened.content.end());
   return result;
