@@ -156,7 +156,12 @@ export interface Native {
   keepFdOverExec(options: { readonly fd: number }): void;
   duplicateFd(options: { readonly fd: number }): number;
   /** Non-blocking, CLOEXEC, listening. TCP: SO_REUSEADDR; `[::]` is dual stack unless v6Only. unix: a stale socket file is replaced, a live one is EADDRINUSE. */
-  listen(options: { readonly address: string; readonly backlog: number; readonly v6Only: boolean; readonly mode?: number }): number;
+  listen(options: {
+    readonly address: string;
+    readonly backlog: number;
+    readonly v6Only: boolean;
+    readonly mode?: number;
+  }): number;
   /** Numeric address a socket is bound to, `1.2.3.4:80` form. */
   localAddress(options: { readonly fd: number }): string;
   /** Copies a file into a sealed memfd. */
