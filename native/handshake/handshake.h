@@ -14,20 +14,9 @@
 
 #include "handshake/context.h"
 #include "handshake/extraction.h"
-#include "record/traffic_keys.h"
+#include "handshake/result.h"
 
 namespace ironsocket {
-
-struct HandshakeResult {
-  const Suite* suite = nullptr;
-  const char* group = "";  // static text
-  bool resumed = false;
-  uint16_t max_content = kMaxPlaintext;
-  TrafficKeys rx;
-  TrafficKeys tx;
-  std::string sni;
-  std::string alpn;
-};
 
 class Handshake {
  public:

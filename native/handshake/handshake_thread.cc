@@ -193,28 +193,19 @@ void HandshakeThread::Advance(Connection* connection, std::span<const uint8_t> i
 
 // Out of OpenSSL's hands: from here on a relay thread owns the connection.
 void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> leftover) {
-  HandshakeResult result;
-  if (!connection->handshake->Take(&result)) {
+  auto session = std::make_unique<Established>();
+  if (!connection->handshake->Take(&session->tls)) {
     return Fail(connection, connection->handshake->error());
   }
   connection->handshake.reset();
-  LogOutcome(*connection, "granted", &result, {});
+  LogOutcome(*connection, "granted", &session->tls, {});
   counters_.Add(Counter::kHandshakesCompleted);
-  if (result.resumed) counters_.Add(Counter::kHandshakesResumed);
-  auto session = std::make_unique<Established>();
+  if (session->tls.resumed) counters_.Add(Counter::kHandshakesResumed);
   session->id = connection->id;
   session->listener = connection->listener;
   session->client_address = connection->client_address;
   session->local_address = connection->local_address;
   session->accepted_ms = connection->accepted_ms;
-  session->suite = result.suite;
-  session->group = result.group;
-  session->resumed = result.resumed;
-  session->max_content = result.max_content;
-  session->rx = std::move(result.rx);
-  session->tx = std::move(result.tx);
-  session->sni = std::move(result.sni);
-  session->alpn = std::move(result.alpn);
   session->leftover.assign(leftover.begin(), leftover.end());
   session->unsent = std::move(connection->output);
   epoll_.Remove(connection->fd.get());

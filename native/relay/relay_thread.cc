@@ -218,8 +218,8 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
   const size_t header_length =
       WriteProxyHeader(established.listener->proxy_protocol,
                        {established.client_address, established.local_address,
-                        VersionName(established.suite->version), established.suite->name,
-                        established.sni, established.alpn, "userspace"},
+                        VersionName(established.tls.suite->version), established.tls.suite->name,
+                        established.tls.sni, established.tls.alpn, "userspace"},
                        header);
   session->id = established.id;
   session->listener = std::move(established.listener);
@@ -227,15 +227,15 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
   session->client_address = established.client_address;
   session->local_address = established.local_address;
   session->accepted_ms = established.accepted_ms;
-  session->suite = established.suite;
-  session->group = established.group;
-  session->resumed = established.resumed;
-  session->rx.keys = std::move(established.rx);
-  session->tx.keys = std::move(established.tx);
-  session->tx.max_content = established.max_content;
+  session->suite = established.tls.suite;
+  session->group = established.tls.group;
+  session->resumed = established.tls.resumed;
+  session->rx.keys = std::move(established.tls.rx);
+  session->tx.keys = std::move(established.tls.tx);
+  session->tx.max_content = established.tls.max_content;
   session->rx_window = session->tx_window = kMaxPlaintext;
-  const std::span<const uint8_t> sni(reinterpret_cast<const uint8_t*>(established.sni.data()),
-                                     established.sni.size());
+  const std::span<const uint8_t> sni(reinterpret_cast<const uint8_t*>(established.tls.sni.data()),
+                                     established.tls.sni.size());
   return pool_.Append(&session->sni, sni) &&
          pool_.Append(&session->rx.partial, established.leftover) &&
          pool_.Append(&session->tx.unsent, established.unsent) &&

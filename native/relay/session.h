@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "handshake/result.h"
 #include "listener.h"
 #include "loop/buffer_pool.h"
 #include "loop/timers.h"
@@ -26,14 +27,7 @@ struct Established {
   PeerAddress client_address;
   PeerAddress local_address;
   int64_t accepted_ms = 0;
-  const Suite* suite = nullptr;
-  const char* group = "";  // static text
-  bool resumed = false;
-  uint16_t max_content = kMaxPlaintext;
-  TrafficKeys rx;
-  TrafficKeys tx;
-  std::string sni;
-  std::string alpn;
+  HandshakeResult tls;
   std::vector<uint8_t> leftover;  // bytes of records that were read past the handshake
   std::vector<uint8_t> unsent;  // bytes of the handshake's last flight that the socket did not take
 };
