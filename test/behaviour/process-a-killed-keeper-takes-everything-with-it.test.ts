@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { descendants, isAlive } from '../helpers/processes.ts';
+import { descendants, survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -24,7 +24,7 @@ test('master and worker end, sessions are reset', async (t) => {
   assert.is((await client.outcome()).end, 'reset');
   // Both hold stderr, so its end is theirs.
   await ended;
-  assert.equal(pids.filter(isAlive), []);
+  assert.equal(await survivors(pids), []);
 });
 
 test('a worker that was taken over ends, too', async (t) => {
@@ -37,5 +37,5 @@ test('a worker that was taken over ends, too', async (t) => {
   const ended = once(proxy.child.stderr as NodeJS.ReadableStream, 'close');
   process.kill(proxy.keeperPid, 'SIGKILL');
   await ended;
-  assert.equal(pids.filter(isAlive), []);
+  assert.equal(await survivors(pids), []);
 });

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import * as assert from 'uvu/assert';
 import { ecdsa, strangeKey } from '../helpers/certificates.ts';
-import { descendants, isAlive } from '../helpers/processes.ts';
+import { descendants, survivors } from '../helpers/processes.ts';
 import { cliPath, freePort, nodePath, spawnProxy } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
@@ -100,5 +100,5 @@ test('TERM during the start', async () => {
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   assert.equal(await exited, [0, null]);
-  assert.equal(pids.filter(isAlive), []);
+  assert.equal(await survivors(pids), []);
 });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import * as net from 'node:net';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { descendants, isAlive } from '../helpers/processes.ts';
+import { descendants, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
@@ -77,7 +77,7 @@ test('a second signal ends sessions at once', async (t) => {
   await client.outcome();
   assert.equal(await exited, [0, null]);
   assert.ok(performance.now() - before < 3_000);
-  assert.equal(pids.filter(isAlive), []);
+  assert.equal(await survivors(pids), []);
 });
 
 test('a second signal ends everything even when master and worker are stopped', async (t) => {

@@ -27,6 +27,13 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Those of `pids` that are still alive after a moment: a process closes its descriptors, by which its end is seen, before it is gone. */
+export async function survivors(pids: readonly number[]): Promise<number[]> {
+  const until = performance.now() + 2_000;
+  while (pids.some(isAlive) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
+  return pids.filter(isAlive);
+}
+
 /** Resident memory in bytes. */
 export function residentBytes(pid: number): number {
   return (statusField(pid, 'VmRSS') ?? 0) * 1024;
