@@ -111,7 +111,8 @@ class Engine {
   // Takes what waits in the accept queues, then leaves the listeners. kDrained follows when the
   // last connection has ended.
   void StopAccepting();
-  // Ends every connection: close_notify to the client, RST to the backend. kDrained follows.
+  // Ends every connection: an alert to the client, because its answer may be cut, RST to the
+  // backend. kDrained follows.
   void EndSessions();
   void Snapshot(uint64_t* out, size_t count) const;
   // Stops and joins all threads; connections that are left are reset. Idempotent; also called at

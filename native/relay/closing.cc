@@ -67,6 +67,8 @@ const char* ReasonName(CloseReason reason) {
       return "half_closed_timeout";
     case CloseReason::kDrained:
       return "drained";
+    case CloseReason::kStopped:
+      return "worker_stopped";
     case CloseReason::kInternalError:
       return "internal_error";
   }
@@ -92,8 +94,8 @@ void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert
   BeginClosing(session);
 }
 
-// A timeout or a drain: close_notify, unless bytes of the answer are stuck, because then it would
-// never arrive.
+// An idle session: close_notify, unless bytes of the answer are stuck, because then it would never
+// arrive.
 void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
   const uint8_t message[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
   const bool stuck = !session->tx.unsent.empty();

@@ -56,7 +56,7 @@ void RelayThread::Loop() {
     RunQueue();
     DestroyBuried();
   }
-  while (all_) ResetBoth(all_, CloseReason::kDrained);
+  while (all_) ResetBoth(all_, CloseReason::kStopped);
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
   buried_.clear();
@@ -75,7 +75,7 @@ void RelayThread::TakeInbox() {
         for (Session* session = all_; session;) {
           Session* next = session->all_next;
           if (session->phase != Phase::kClosing) {
-            EndWithCloseNotify(session, CloseReason::kDrained);
+            EndWithAlert(session, CloseReason::kDrained, Alert::kInternalError);
           }
           session = next;
         }
@@ -204,7 +204,7 @@ bool RelayThread::Create(Established& established) {
     ResetBoth(session, CloseReason::kInternalError);
   } else if (state_.ending) {
     // Its handshake ended while EndSessions was on its way.
-    EndWithCloseNotify(session, CloseReason::kDrained);
+    EndWithAlert(session, CloseReason::kDrained, Alert::kInternalError);
   } else {
     StartConnecting(session);
   }

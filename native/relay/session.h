@@ -59,6 +59,7 @@ enum class CloseReason : uint8_t {
   kConnectTimeout,
   kIdleTimeout,
   kHalfClosedTimeout,
+  kStopped,  // the worker ended
   kDrained,  // ended by drain or by the operator
   kInternalError,
 };

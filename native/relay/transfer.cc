@@ -110,8 +110,13 @@ void RelayThread::ArmForState(Session* session, bool active) {
 
 void RelayThread::RelayTimeout(Session* session) {
   if (StillMoving(session, Timeout(*session))) return;
-  EndWithCloseNotify(session, IsHalfClosed(*session) ? CloseReason::kHalfClosedTimeout
-                                                     : CloseReason::kIdleTimeout);
+  if (!IsHalfClosed(*session)) return EndWithCloseNotify(session, CloseReason::kIdleTimeout);
+  // An answer that never came to its end must not look whole.
+  if (session->to_client_flow == Flow::kOpen) {
+    EndWithAlert(session, CloseReason::kHalfClosedTimeout, Alert::kInternalError);
+  } else {
+    EndWithCloseNotify(session, CloseReason::kHalfClosedTimeout);
+  }
 }
 
 // A peer took no more bytes. Its socket says when there is room; for memory nobody does, so that is

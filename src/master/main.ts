@@ -3,5 +3,6 @@
 import { checkRuntime } from '../runtime.ts';
 
 checkRuntime();
+process.title = 'ironsocket: master';
 const { startMaster } = await import('./master.ts');
 await startMaster(process.argv.slice(2));

@@ -156,10 +156,11 @@ async function stop({ keeper, state, listeners, workers }: Service): Promise<voi
   if (resumed) workers.start(true);
   else workers.stop();
   const limits = [setTimeout(() => workers.end(), limitMs), setTimeout(() => workers.kill(), limitMs + endLimitMs)];
-  const counters = await workers.ended;
+  const told = await workers.ended;
   for (const limit of limits) clearTimeout(limit);
   removeDemo(state);
-  log('info', 'stopped', { sessions_total: counters?.sessions_total ?? 0, sessions_cut: counters?.sessions_open ?? 0 });
+  const cut = told?.cut ?? 0;
+  log(cut > 0 ? 'warn' : 'info', 'stopped', { sessions_total: told?.counters.sessions_total ?? 0, sessions_cut: cut });
   keeper.exit(exitCodes.ok);
   process.exit(exitCodes.ok);
 }

@@ -4,7 +4,6 @@
 import { SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import type { EngineCounters } from '../worker/counters.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
 import { nextDelay } from './backoff.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
@@ -23,6 +22,9 @@ import {
 /** A worker that is not ready by then hangs. */
 const readyLimitMs = 30_000;
 
+/** The last words of a worker. */
+export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'counters' | 'cut'>;
+
 export interface WorkersOptions {
   readonly keeper: Keeper;
   readonly state: StateStore;
@@ -34,11 +36,11 @@ export class Workers {
   /** Settles when the first worker is ready. Rejects when it does not get there and nobody is served yet. */
   readonly started: Promise<void>;
   /** Settles when the last worker has ended after stop(): with its numbers, if it got to tell them. */
-  readonly ended: Promise<EngineCounters | undefined>;
+  readonly ended: Promise<WorkerEnd | undefined>;
 
   readonly #options: WorkersOptions;
   readonly #onStarted = Promise.withResolvers<void>();
-  readonly #onEnded = Promise.withResolvers<EngineCounters | undefined>();
+  readonly #onEnded = Promise.withResolvers<WorkerEnd | undefined>();
   #worker: WorkerProcess | undefined;
   #startedAtMs = 0;
   #ready = false;
@@ -48,7 +50,7 @@ export class Workers {
   /** Why the worker that is about to die will have died, if we know. */
   #reason: string | undefined;
   #stopping = false;
-  #counters: EngineCounters | undefined;
+  #told: WorkerEnd | undefined;
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -156,7 +158,7 @@ export class Workers {
         this.#reason = message.error;
         break;
       case 'drained':
-        this.#counters = message.counters;
+        this.#told = message;
         this.#reason = 'drained';
         break;
     }
@@ -196,7 +198,7 @@ export class Workers {
     } as const;
     if (this.#stopping) {
       log('info', 'worker', fields);
-      this.#onEnded.resolve(this.#counters);
+      this.#onEnded.resolve(this.#told);
       return;
     }
     this.#delayMs = nextDelay(this.#delayMs, monotonicMs() - this.#startedAtMs);

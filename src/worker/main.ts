@@ -3,5 +3,6 @@
 import { checkRuntime } from '../runtime.ts';
 
 checkRuntime();
+process.title = 'ironsocket: worker';
 const { startWorker } = await import('./worker.ts');
 startWorker();

@@ -37,8 +37,8 @@ export type ToMaster =
   | { readonly type: 'ready' }
   /** The plan can't be taken, or this worker speaks another version. It ends. */
   | { readonly type: 'failed'; readonly error: string }
-  /** No connection is left; it ends. */
-  | { readonly type: 'drained'; readonly counters: EngineCounters };
+  /** No connection is left, or the limit for that has passed; it ends. `cut`: sessions that did not end by themselves. */
+  | { readonly type: 'drained'; readonly counters: EngineCounters; readonly cut: number };
 
 /** The same plan with `convert` applied to every descriptor. */
 export function mapDescriptors(worker: WorkerPlan, convert: (fd: number) => number): WorkerPlan {

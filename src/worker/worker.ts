@@ -13,13 +13,15 @@ import { createResolver, type Resolver } from './resolver.ts';
 const channelFd = 3;
 /** Names that are not resolved by then are resolved while serving. */
 const resolveLimitMs = 2_000;
-/** For close_notify and the last bytes of ended sessions. */
+/** For the alert and the last bytes of ended sessions. */
 const endLimitMs = 500;
 
 interface Service {
   readonly engine: Engine;
   readonly resolver: Resolver;
   configured: boolean;
+  /** Sessions that were ended before they had. */
+  cut: number;
 }
 
 export function startWorker(): void {
@@ -30,7 +32,10 @@ export function startWorker(): void {
     onMessage: (message, fds) => {
       service = obey(link, service, message, fds);
     },
-    onClose: () => process.exit(exitCodes.ok),
+    onClose: () => {
+      log('error', 'system_error', { error_msg: 'the worker ends', error_desc: 'the keeper is gone' });
+      process.exit(exitCodes.ok);
+    },
     onMismatch: (error) => fail(link, error),
   });
 }
@@ -56,7 +61,7 @@ function obey(
       service.engine.stopAccepting();
       return service;
     case 'end':
-      end(service);
+      end(link, service);
       return service;
     case 'reopen_log':
       for (const fd of fds) native.reopenLog({ fd });
@@ -81,7 +86,7 @@ function start(link: Link<ToMaster>, message: WorkerPlan, fds: readonly number[]
     const resolver = createResolver(worker.plan.listeners, (listener, addresses) => {
       if (service.configured) engine.setBackend({ listener, addresses });
     });
-    const service: Service = { engine, resolver, configured: false };
+    const service: Service = { engine, resolver, configured: false, cut: 0 };
     void configure(link, service, worker);
     return service;
   } catch (error) {
@@ -113,15 +118,13 @@ function closeAll(worker: WorkerPlan): void {
   for (const fd of all) native.closeFd({ fd });
 }
 
-function react(link: Link<ToMaster>, { engine, resolver }: Service, event: EngineEvent): void {
+function react(link: Link<ToMaster>, service: Service, event: EngineEvent): void {
   switch (event.type) {
     case 'drained':
-      link.send({ type: 'drained', counters: readCounters(engine) });
-      engine.close();
-      process.exit(exitCodes.ok);
+      leave(link, service);
       break;
     case 'backend-failed':
-      resolver.failed(event.listener);
+      service.resolver.failed(event.listener);
       break;
     case 'accept-paused':
       log('warn', 'system_error', { error_msg: 'accepting pauses', error_desc: event.error });
@@ -129,16 +132,20 @@ function react(link: Link<ToMaster>, { engine, resolver }: Service, event: Engin
   }
 }
 
-/** `drained` ends the process, or else the limit: a peer may not read its close_notify. */
-function end(service: Service | undefined): void {
+/** `drained` ends the process, or else the limit: a peer may not read its alert. */
+function end(link: Link<ToMaster>, service: Service | undefined): void {
   if (service === undefined) process.exit(exitCodes.ok);
   service.resolver.close();
   service.engine.stopAccepting();
+  service.cut = readCounters(service.engine).sessions_open;
   service.engine.endSessions();
-  setTimeout(() => {
-    service.engine.close();
-    process.exit(exitCodes.ok);
-  }, endLimitMs);
+  setTimeout(() => leave(link, service), endLimitMs);
+}
+
+function leave(link: Link<ToMaster>, { engine, cut }: Service): never {
+  link.send({ type: 'drained', counters: readCounters(engine), cut });
+  engine.close();
+  process.exit(exitCodes.ok);
 }
 
 function fail(link: Link<ToMaster>, error: string): never {

@@ -57,13 +57,16 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('at the limit sessions are ended with close_notify', async (t) => {
+test('at the limit sessions are ended with an alert, and counted', async (t) => {
   const { proxy, client } = await serving(t, '300ms');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   const { alerts } = await client.outcome();
-  assert.equal(alerts, [alert.closeNotify]);
+  assert.equal(alerts, [alert.internalError]);
   assert.equal(await exited, [0, null]);
+  const stopped = await proxy.log.waitFor({ event: 'stopped' });
+  assert.is(stopped.sessions_cut, '1');
+  assert.is(stopped.level, 'warn');
 });
 
 test('a second signal ends sessions at once', async (t) => {

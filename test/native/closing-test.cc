@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The table "How sessions end" of docs/design.md, row by row, through a whole engine.
 #include <doctest/doctest.h>
+#include <poll.h>
 
 #include "live-engine.h"
 
@@ -104,6 +105,31 @@ TEST_CASE("closing: the client's reset is a reset to the backend") {
   session.client.Close(true);
   CHECK(EndOf(session.backend.get()) == ECONNRESET);
   CHECK(live.Reason() == "client_reset");
+}
+
+TEST_CASE("closing: a client's reset after its close_notify and FIN is noticed at once") {
+  for (bool answering : {false, true}) {
+    for (int version : kVersions) {
+      CAPTURE(answering);
+      CAPTURE(version);
+      LiveEngine live;  // half_closed is a minute
+      live.Configure();
+      LiveSession session(live, version);
+      SSL_shutdown(session.client.ssl());
+      shutdown(session.client.fd(), SHUT_WR);
+      CHECK(EndOf(session.backend.get()) == 0);
+      if (answering) {
+        SendAll(session.backend.get(), Pattern(100'000));
+        CHECK(session.client.Read(50'000).size() == 50'000);
+      }
+      session.client.Close(true);
+      // It has read our FIN: only poll(2) still tells of a reset.
+      pollfd reset{session.backend.get(), 0, 0};
+      CHECK(poll(&reset, 1, 10'000) == 1);
+      CHECK((reset.revents & POLLERR) != 0);
+      CHECK(live.Reason() == "client_reset");
+    }
+  }
 }
 
 TEST_CASE("closing: the client's fatal alert is a reset to both sides") {
@@ -261,7 +287,8 @@ TEST_CASE("closing: the next address is tried when one fails") {
 }
 
 TEST_CASE(
-    "closing: idle and half-closed timeouts: close_notify to the client, reset to the backend") {
+    "closing: idle timeout: close_notify; half-closed with an answer owed: alert; the backend is "
+    "reset") {
   for (bool half : {false, true}) {
     CAPTURE(half);
     LiveEngine live;
@@ -273,7 +300,7 @@ TEST_CASE(
       SSL_shutdown(session.client.ssl());
       CHECK(EndOf(session.backend.get()) == 0);
     }
-    CHECK(session.client.End() == "close_notify");
+    CHECK(session.client.End() == (half ? "alert 80" : "close_notify"));
     if (half) {
       Eventually([&] { return send(session.backend.get(), "x", 1, MSG_NOSIGNAL) < 0; });
     } else {
