@@ -221,9 +221,8 @@ TEST_CASE("engine: a new plan does not count the descriptors of open sessions ag
     while (sessions.size() < count) sessions.push_back(std::make_unique<LiveSession>(live));
   };
   open(12);
-  // Four descriptors for each session are in this process: the engine's two and the test's. With
-  // the 32 that it keeps free the engine has room for 12 and 24 / 2 more, twelve fewer were these
-  // sessions counted.
+  // Beside the 32 that the engine keeps free there is room for 12 sessions more, 24 in all; counted
+  // against themselves the open ones would leave none. The test's own ends take two of four.
   const FileLimit limit(OpenFiles() + 32 + 24);
   live.Configure();
   live.Configure();
