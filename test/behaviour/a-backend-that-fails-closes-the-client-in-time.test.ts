@@ -56,6 +56,8 @@ for (const variant of await variants({ listeners })) {
   test(`${label}: a client that leaves while its backend is dialled`, async () => {
     const client = await RawTlsClient.connect({ port: holePort, version });
     client.sendData('nobody reads this');
+    // A reset that overtakes its Finished would leave no session.
+    await proxy.log.waitFor({ event: 'auth', outcome: 'granted', client_port: client.port });
     client.peer.reset();
     const line = await proxy.sessionEnd(client.port);
     assert.match(line.reason ?? '', /client_reset|connect_timeout/);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import type { RawTlsClient } from '../helpers/raw-tls-client.ts';
@@ -39,4 +40,18 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
       assert.is((await variant.proxy.sessionEnd(client.port)).reason, reason);
     });
   }
+
+  // The service's half_closed is a minute.
+  test(`${variant.label}: RST behind its close_notify and FIN, while the backend thinks`, async () => {
+    const { client, server } = await openSession(variant, backend);
+    client.sendAlert(alert.closeNotify);
+    client.peer.finish();
+    assert.is(await server.end, 'fin');
+    client.peer.reset();
+    assert.is((await variant.proxy.sessionEnd(client.port)).reason, 'client_reset');
+    // Past the FIN only a write tells the reset.
+    const broken = once(server.socket, 'error');
+    server.write('answer');
+    assert.match(String((await broken)[0]), /EPIPE|ECONNRESET/);
+  });
 }

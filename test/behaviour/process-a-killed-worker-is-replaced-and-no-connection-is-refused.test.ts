@@ -3,12 +3,14 @@
 // comes meanwhile waits in its queue.
 import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
-import { startEcho } from '../helpers/backends.ts';
-import { startProxy } from '../helpers/proxy.ts';
+import { startBackend, startEcho } from '../helpers/backends.ts';
+import { engines, startProxy, versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
+import { openSession } from '../helpers/variants.ts';
 
 const echo = await startEcho();
+const backend = await startBackend();
 
 async function talk(port: number): Promise<RawTlsClient> {
   const client = await RawTlsClient.connect({ port, version: '1.3' });
@@ -35,6 +37,29 @@ test('clients that connect while there is no worker are served by the next', asy
   assert.is(dead.worker_id, '1');
   for (const client of clients) client.peer.reset();
 });
+
+for (const variant of engines.flatMap((engine) => versions.map((version) => ({ engine, version })))) {
+  const { engine, version } = variant;
+  test(`TLS ${version}, ${engine} engine: both sides of its sessions are reset, idle or in the middle of an answer`, async (t) => {
+    const proxy = await startProxy({ listeners: [{ backend: backend.address }] });
+    t.after(() => proxy.stop());
+    const open = () => openSession({ label: '', version, proxy }, backend);
+    const [idle, cut] = [await open(), await open()];
+    idle.client.sendData('x');
+    await idle.server.read(1);
+    cut.server.write(Buffer.alloc(32 << 20));
+    await cut.client.read();
+    // What it does not read stays on its way, at all four ends.
+    cut.client.peer.socket.pause();
+    process.kill(proxy.workerPid(), 'SIGKILL');
+    assert.is(await idle.server.end, 'reset');
+    assert.is(await cut.server.end, 'reset');
+    assert.equal(await idle.client.outcome(), { data: '', alerts: [], end: 'reset' });
+    cut.client.peer.socket.resume();
+    const { alerts, end } = await cut.client.outcome();
+    assert.equal({ alerts, end }, { alerts: [], end: 'reset' });
+  });
+}
 
 test('one that crashes again and again is started with growing pauses', async (t) => {
   const proxy = await startProxy({ listeners: [{ backend: echo.address }] });

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// Runs alone: it counts what is served while others flood the same relay thread. A KeyUpdate is a few bytes for who sends it and new
+// keys for us, so data and KeyUpdates in turn, which no limit forbids, are charged for that (test/native/turn-test.cc has the exact turns).
+import * as assert from 'uvu/assert';
+import { startBackend, startEcho } from '../helpers/backends.ts';
+import { test } from '../helpers/suite.ts';
+import { only, tlsConnect } from '../helpers/tls-client.ts';
+import { contentType } from '../helpers/tls-records.ts';
+import { openSession, type Session, variants } from '../helpers/variants.ts';
+
+const floods = 4;
+const pairs = 30_000;
+const echo = await startEcho();
+const flooded = await startBackend({ taking: 'count' });
+const options = {
+  listeners: [
+    { name: 'flood', backend: flooded.address },
+    { name: 'small', backend: echo.address },
+  ],
+  config: { threads: { handshake: 1, relay: 1 } },
+};
+
+for (const variant of await variants(options, ['1.3'])) {
+  test(
+    `${variant.label}: requests beside ${floods} clients that update their keys all the time`,
+    async (t) => {
+      const { socket, peer } = await tlsConnect({ port: variant.proxy.ports[1] ?? 0, ...only('1.3') });
+      const sessions: Session[] = [];
+      for (let i = 0; i < floods; i++) sessions.push(await openSession(variant, flooded));
+      t.after(() => {
+        for (const { client } of sessions) client.peer.reset();
+        socket.destroy();
+      });
+      const wire = sessions.map(({ client }) =>
+        Buffer.concat(
+          Array.from({ length: pairs }, () => [client.seal(contentType.data, 'x'), client.sealKeyUpdate(0)]).flat(),
+        ),
+      );
+      for (const [i, { client }] of sessions.entries()) client.peer.write(wire[i] ?? '');
+      const arrived = (): number => sessions.reduce((sum, { server }) => sum + server.received, 0);
+      let answers = 0;
+      while (arrived() < floods * pairs) {
+        socket.write('ping');
+        await peer.read(4);
+        answers++;
+      }
+      // A turn of each flood is 60 pairs; charged by their bytes alone it would be 1000, and the answers fewer than 15.
+      assert.ok(answers > 45, `${answers} answers`);
+    },
+    { deadline: 60_000 },
+  );
+}
