@@ -1,31 +1,26 @@
 // SPDX-License-Identifier: MIT
 // `ironsocket check`: all that is wrong with a configuration and with what it needs, or a summary of what it would do.
 
-import { type CheckResult, examine } from '../config/check.ts';
+import { type CheckedConfig, checkConfig } from '../config/check.ts';
 import { dateText } from '../config/check-certificates.ts';
-import type { Config, ListenerConfig } from '../config/config.ts';
+import type { ListenerConfig } from '../config/config.ts';
 import type { ConfigRequest } from '../config/flags.ts';
-import { loadConfig } from '../config/load.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { offeredVersions } from '../config/suites.ts';
-import { ConfigError } from '../errors.ts';
 import type { CertificateReport } from '../native.ts';
 
 /** Prints a summary to stdout and warnings to stderr. Throws ConfigError when there is a fault. */
 export function check(request: ConfigRequest): void {
-  const config = loadConfig(request);
-  const result = examine(config, { ports: true });
-  if (result.faults.some(({ severity }) => severity === 'fault')) throw new ConfigError(result.faults);
-  if (result.faults.length > 0) process.stderr.write(`${renderFaults(result.faults, optionsFor(process.stderr))}\n`);
-  process.stdout.write(summary(request.file ?? 'the command line', config, result, Date.now() / 1000));
+  const checked = checkConfig(request, { starting: false });
+  const { warnings } = checked;
+  if (warnings.length > 0) process.stderr.write(`${renderFaults(warnings, optionsFor(process.stderr))}\n`);
+  process.stdout.write(summary(request.file ?? 'the command line', checked, Date.now() / 1000));
 }
 
-export function summary(name: string, config: Config, result: CheckResult, now: number): string {
-  const listeners = config.listeners.map((listener, index) =>
-    listenerText(listener, result.certificates[index] ?? [], now),
-  );
-  const warnings = result.faults.length;
-  const verdict = warnings === 0 ? 'OK' : `OK, with ${warnings} warning${warnings === 1 ? '' : 's'}`;
+export function summary(name: string, { config, warnings, certificates }: CheckedConfig, now: number): string {
+  const listeners = config.listeners.map((listener, index) => listenerText(listener, certificates[index] ?? [], now));
+  const count = warnings.length;
+  const verdict = count === 0 ? 'OK' : `OK, with ${count} warning${count === 1 ? '' : 's'}`;
   return `${name}: ${verdict}\n\n${listeners.join('\n')}`;
 }
 

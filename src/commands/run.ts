@@ -5,9 +5,8 @@ import { accessSync, constants } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { checkConfig } from '../config/check.ts';
 import type { ConfigRequest } from '../config/flags.ts';
-import { loadConfig } from '../config/load.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
-import { ConfigError, NativeError } from '../errors.ts';
+import { NativeError } from '../errors.ts';
 import { native } from '../native.ts';
 
 const keeperPath = fileURLToPath(new URL('../../build/Release/keeper', import.meta.url));
@@ -21,10 +20,8 @@ export interface RunOptions {
 
 /** Throws ConfigError or NativeError when it can't start; does not return otherwise. */
 export function run({ request, args }: RunOptions): void {
-  const config = loadConfig(request);
-  const faults = checkConfig(config, { ports: true });
-  if (faults.some(({ severity }) => severity !== 'warning')) throw new ConfigError(faults);
-  if (faults.length > 0) process.stderr.write(`${renderFaults(faults, optionsFor(process.stderr))}\n`);
+  const { warnings } = checkConfig(request, { starting: true });
+  if (warnings.length > 0) process.stderr.write(`${renderFaults(warnings, optionsFor(process.stderr))}\n`);
   becomeKeeper([process.execPath, '--disable-sigusr1', masterPath, ...args]);
 }
 

@@ -2,8 +2,9 @@
 // Whether the certificates and keys of a configuration can be used. The addon reads the files: no key becomes a JavaScript value.
 import { statSync } from 'node:fs';
 import { type CertificateInfo, type CertificateReport, native } from '../native.ts';
-import type { CertificateFiles, ListenerConfig } from './config.ts';
+import type { CertificateFiles } from './config.ts';
 import type { Complaint, Path } from './fault.ts';
+import type { CertificateParts, SuiteChoice } from './parts.ts';
 import { suites } from './suites.ts';
 
 export interface CertificateCheck {
@@ -17,27 +18,74 @@ const soonDays = 14;
 /** OpenSSL's default security level takes nothing smaller (SSL_CTX_set_security_level(3)). */
 const minRsaBits = 2048;
 
-/** `path` is that of the pair. `now` in seconds since the epoch. */
-export function checkCertificate(files: CertificateFiles, path: Path, now: number): CertificateCheck {
-  const chainFd = load(files.cert);
-  const keyFd = load(files.key);
+/** `path` is that of the pair, of which a file may be left out. `now` in seconds since the epoch. */
+export function checkCertificate(
+  files: { readonly cert: string | undefined; readonly key: string | undefined },
+  path: Path,
+  now: number,
+): CertificateCheck {
+  const { cert, key } = files;
+  const certPath = [...path, 'cert'];
+  const keyPath = [...path, 'key'];
+  const chainFd = cert === undefined ? undefined : load(cert);
+  const keyFd = key === undefined ? undefined : load(key);
   try {
+    if (cert !== undefined && key !== undefined && swapped(chainFd, keyFd))
+      return checkSwapped({ cert, key }, path, now);
     const complaints: Complaint[] = [];
-    if (typeof chainFd !== 'number') complaints.push({ ...chainFd, path: [...path, 'cert'] });
-    if (typeof keyFd !== 'number') complaints.push({ ...keyFd, path: [...path, 'key'] });
-    else complaints.push(...rightsComplaints(files.key, [...path, 'key']));
-    if (typeof chainFd !== 'number') return { complaints };
+    if (typeof chainFd === 'object') complaints.push({ ...chainFd, path: certPath });
+    if (typeof keyFd === 'object') complaints.push({ ...keyFd, path: keyPath });
+    else if (key !== undefined) complaints.push(...rightsComplaints(key, keyPath));
+    if (typeof chainFd !== 'number' || cert === undefined) return { complaints };
     const report = inspect(chainFd, -1);
     if ('message' in report) {
-      complaints.push({ code: 'ERR_CERTIFICATE_PEM', path: [...path, 'cert'], ...report, hint: certHint(files.cert) });
+      complaints.push({ code: 'ERR_CERTIFICATE_PEM', path: certPath, ...report, hint: certHint(cert) });
       return { complaints };
     }
-    complaints.push(...chainComplaints(report, [...path, 'cert'], now));
-    if (typeof keyFd === 'number') complaints.push(...keyComplaints(chainFd, keyFd, [...path, 'key'], files));
+    complaints.push(...chainComplaints(report, certPath, now));
+    if (typeof keyFd === 'number' && key !== undefined) {
+      complaints.push(...keyComplaints(chainFd, keyFd, keyPath, { cert, key }));
+    }
     return { complaints, report };
   } finally {
     for (const fd of [chainFd, keyFd]) if (typeof fd === 'number') native.closeFd({ fd });
   }
+}
+
+/** Whether the one file has no certificate, but the other one has, and a key is in the first. */
+function swapped(chainFd: number | FileFault | undefined, keyFd: number | FileFault | undefined): boolean {
+  if (typeof chainFd !== 'number' || typeof keyFd !== 'number') return false;
+  if (!('message' in inspect(chainFd, -1)) || 'message' in inspect(keyFd, -1)) return false;
+  const report = inspect(keyFd, chainFd);
+  return !('message' in report) || report.message.includes('encrypted');
+}
+
+/** What else is wrong is said of the file that it is about, where that one is named. */
+function checkSwapped({ cert, key }: CertificateFiles, path: Path, now: number): CertificateCheck {
+  const { complaints, ...rest } = checkCertificate({ cert: key, key: cert }, [], now);
+  const message = 'cert and key look swapped';
+  const hint = `the certificate is in ${key}, the key in ${cert}`;
+  return {
+    ...rest,
+    complaints: [
+      { code: 'ERR_CERTIFICATE_SWAPPED', path: [...path, 'cert'], message, hint },
+      ...complaints.map((complaint) => ({
+        ...complaint,
+        path: [...path, complaint.path[0] === 'cert' ? 'key' : 'cert'],
+      })),
+    ],
+  };
+}
+
+/** Served once, whatever the key beside it. */
+export function repeatedCertificates(pairs: readonly CertificateParts[]): Complaint[] {
+  return pairs.flatMap(({ cert, path }, index) => {
+    if (cert === undefined || !pairs.slice(0, index).some((other) => other.cert === cert)) return [];
+    const message = `the certificate ${cert} is in the list twice`;
+    return [
+      { severity: 'warning', code: 'ERR_CERTIFICATE_TWICE', path: [...path, 'cert'], message, hint: 'remove one' },
+    ];
+  });
 }
 
 type FileFault = Omit<Complaint, 'path'>;
@@ -155,18 +203,21 @@ function timeComplaints(certificate: CertificateInfo, index: number, path: Path,
 
 /** A certificate that TLS 1.2 clients can't get, as every suite of the list signs with another kind of key. */
 export function suiteComplaints(
-  listener: ListenerConfig,
+  { minVersion, ciphers }: SuiteChoice,
   reports: readonly (CertificateReport | undefined)[],
   path: Path,
 ): Complaint[] {
-  if (listener.minVersion !== '1.2' || listener.ciphers.length === 0) return [];
-  const kinds = new Set(suites.filter(({ name }) => listener.ciphers.includes(name)).flatMap(({ key }) => key ?? []));
-  const fits = (report: CertificateReport | undefined) => report !== undefined && kinds.has(keyKind(report));
-  return reports.flatMap((report, index) => {
-    if (report === undefined || kinds.size === 0 || fits(report)) return [];
+  if (minVersion !== '1.2' || ciphers.length === 0) return [];
+  const kinds = new Set(suites.filter(({ name }) => ciphers.includes(name)).flatMap(({ key }) => key ?? []));
+  const fits = (report: CertificateReport) => kinds.has(keyKind(report));
+  const known = reports.filter((report) => report !== undefined);
+  // one that can't be read may be the one that fits
+  if (known.length < reports.length || kinds.size === 0) return [];
+  return known.flatMap((report, index) => {
+    if (fits(report)) return [];
     const names = report.chain[0]?.names ?? [];
     // an RSA certificate may stand beside an ECDSA one of the same names
-    if (reports.some((other) => fits(other) && names.every((name) => other?.chain[0]?.names.includes(name)))) return [];
+    if (known.some((other) => fits(other) && names.every((name) => other.chain[0]?.names.includes(name)))) return [];
     const message = `no TLS 1.2 suite of the list fits the certificate of ${nameOf(report.chain[0])}, whose key is ${report.chain[0]?.keyType}`;
     const hint = `add a suite TLS_ECDHE_${keyKind(report)}_WITH_..., or set min_version: "1.3"`;
     return [{ code: 'ERR_CERTIFICATE_SUITES', path: [...path, 'certificates', index, 'cert'], message, hint }];

@@ -1,36 +1,34 @@
 // SPDX-License-Identifier: MIT
 // Whether the addresses of the listeners can be had: rights, ports in use, sockets of systemd, and backends that lead back.
-import { accessSync, constants, lstatSync, readFileSync } from 'node:fs';
+import { accessSync, constants, lstatSync, readFileSync, statSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { native } from '../native.ts';
-import type { ListenerConfig } from './config.ts';
 import type { Complaint, Path } from './fault.ts';
 import { type Holder, holderOfPort, holderOfSocket } from './holder.ts';
 import { covers } from './overlap.ts';
-import { type Address, addressText, canonicalHost, parseBackend, parseListen } from './values.ts';
+import type { ListenerParts } from './parts.ts';
+import { type Address, addressText, canonicalHost } from './values.ts';
 
 const code = 'ERR_CONFIG_LISTEN';
 
-/** `ports`: really bind, for a moment, to learn whether an address is free. */
-export function checkListener(listener: ListenerConfig, path: Path, options: { readonly ports: boolean }): Complaint[] {
-  const complaints = listener.addresses.flatMap((text, index) => {
-    const address = parsedListen(text);
-    const at: Path = [...path, 'listen', index];
-    if (address.kind === 'systemd') return systemdComplaints(address.name, at);
-    if (address.kind === 'unix') return options.ports ? socketComplaints(address.path, at) : [];
-    const rights = portRights(address.port, at);
-    return rights.length > 0 || !options.ports ? rights : portComplaints(address, listener.v6Only, at);
-  });
-  return [...complaints, ...loopComplaints(listener, path)];
+export interface CheckOptions {
+  /** Really bind, for a moment, to learn whether an address is free. */
+  readonly ports: boolean;
+  /** An address that another ironsocket has is a fault, since it is about to be listened on. Otherwise it is that of the running service. */
+  readonly starting: boolean;
 }
 
-/** The loader has parsed it before. */
-function parsedListen(text: string): Address {
-  const parsed = parseListen(text);
-  if ('message' in parsed) throw new Error(parsed.message);
-  return parsed.value;
+export function checkListener(listener: ListenerParts, options: CheckOptions): Complaint[] {
+  const complaints = listener.addresses.flatMap(({ address, path }) => {
+    if (address.kind === 'systemd') return systemdComplaints(address.name, path);
+    if (address.kind === 'unix') return options.ports ? socketComplaints(address.path, path, options) : [];
+    const rights = portRights(address.port, path);
+    if (rights.length > 0 || !options.ports) return rights;
+    return portComplaints(address, listener.v6Only, path, options);
+  });
+  return [...complaints, ...loopComplaints(listener), ...unixBackendComplaints(listener)];
 }
 
 /** capabilities(7): bit of CAP_NET_BIND_SERVICE. */
@@ -51,14 +49,19 @@ function portRights(port: number, path: Path): Complaint[] {
   ];
 }
 
-function portComplaints(address: Address & { readonly kind: 'tcp' }, v6Only: boolean, path: Path): Complaint[] {
+function portComplaints(
+  address: Address & { readonly kind: 'tcp' },
+  v6Only: boolean,
+  path: Path,
+  options: CheckOptions,
+): Complaint[] {
   const text = addressText(address);
   try {
     native.closeFd({ fd: native.listen({ address: text, backlog: 1, v6Only }) });
     return [];
   } catch (error) {
     const { code: errno, message } = error as NodeJS.ErrnoException;
-    if (errno === 'EADDRINUSE') return [inUse(text, holderOfPort(address.port) ?? true, path)];
+    if (errno === 'EADDRINUSE') return [inUse(text, holderOfPort(address.port) ?? true, path, options)];
     if (errno === 'EADDRNOTAVAIL') {
       return [
         {
@@ -75,16 +78,12 @@ function portComplaints(address: Address & { readonly kind: 'tcp' }, v6Only: boo
   }
 }
 
-function inUse(text: string, holder: Holder | true, path: Path): Complaint {
+function inUse(text: string, holder: Holder | true, path: Path, { starting }: CheckOptions): Complaint {
   if (holder !== true && holder.own) {
     const message = `${text} is in use by ironsocket itself (pid ${holder.pid})`;
-    return {
-      severity: 'warning',
-      code,
-      path,
-      message,
-      hint: 'fine for the service that is running; a second one could not start',
-    };
+    if (starting) return { code, path, message, hint: 'stop that one first, or listen elsewhere' };
+    const hint = 'fine for the service that is running; a second one could not start';
+    return { severity: 'warning', code, path, message, hint };
   }
   const by = holder === true ? 'another process' : `${holder.name} (pid ${holder.pid})`;
   const hint = holder === true ? `who it is: ss -lntxp as root` : 'stop it, or listen elsewhere';
@@ -92,9 +91,9 @@ function inUse(text: string, holder: Holder | true, path: Path): Complaint {
 }
 
 /** What native.listen does with a path (a stale socket is replaced) is not to be done by a check, so it is only looked at. */
-function socketComplaints(path: string, at: Path): Complaint[] {
+function socketComplaints(path: string, at: Path, options: CheckOptions): Complaint[] {
   const holder = holderOfSocket(path);
-  if (holder !== undefined) return [inUse(`unix:${path}`, holder, at)];
+  if (holder !== undefined) return [inUse(`unix:${path}`, holder, at, options)];
   if (path.startsWith('@')) return [];
   try {
     if (!lstatSync(path).isSocket()) {
@@ -143,19 +142,46 @@ function systemdComplaints(name: string, path: Path): Complaint[] {
 }
 
 /** The loader finds loops by loopback; here come those by an address of this machine. */
-function loopComplaints(listener: ListenerConfig, path: Path): Complaint[] {
-  const backend = listener.backend === '' ? undefined : parseBackend(listener.backend);
-  if (backend === undefined || 'message' in backend || backend.value.kind !== 'tcp') return [];
-  const { host, port } = backend.value;
+function loopComplaints({ addresses, v6Only, backend, path }: ListenerParts): Complaint[] {
+  if (backend?.kind !== 'tcp') return [];
+  const { host, port } = backend;
   if (!localAddresses().includes(canonicalHost(host))) return [];
-  const loop = listener.addresses.map(parsedListen).some((address) => {
-    return address.kind === 'tcp' && address.port === port && covers(address.host, listener.v6Only, host);
+  const loop = addresses.some(({ address }) => {
+    return address.kind === 'tcp' && address.port === port && covers(address.host, v6Only, host);
   });
   if (!loop) return [];
-  const message = `the backend "${listener.backend}" is the listener itself`;
+  const message = `the backend "${addressText(backend)}" is the listener itself`;
   return [
     { code: 'ERR_CONFIG_LOOP', path: [...path, 'backend'], message, hint: 'name the address of the service behind it' },
   ];
+}
+
+/** The service may make its socket later, so these are warnings. */
+function unixBackendComplaints({ backend, resets, path }: ListenerParts): Complaint[] {
+  if (backend?.kind !== 'unix') return [];
+  const complaints: Complaint[] = [];
+  const warning = { severity: 'warning', code: 'ERR_CONFIG_BACKEND' } as const;
+  if (!backend.path.startsWith('@') && isAbsent(backend.path)) {
+    const message = `there is no socket ${backend.path}`;
+    const hint = 'fine if the service makes it before the first client comes';
+    complaints.push({ ...warning, path: [...path, 'backend'], message, hint });
+  }
+  if (resets) {
+    // unix(7): what is sent before close() is read to its end
+    const message = 'a unix socket knows no reset: the backend sees the end of data, as with fin';
+    const hint = 'give the backend as HOST:PORT, or leave on_truncation out';
+    complaints.push({ ...warning, path: [...path, 'on_truncation'], message, hint });
+  }
+  return complaints;
+}
+
+/** What can't be looked at may be there: the worker is another user. */
+function isAbsent(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 function localAddresses(): string[] {

@@ -2,61 +2,84 @@
 // What the machine must have for a configuration: files, rights, ports, limits. Changes nothing.
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type CertificateReport, type Identity, native } from '../native.ts';
-import { checkCertificate, suiteComplaints } from './check-certificates.ts';
-import { checkListener } from './check-listeners.ts';
+import { ConfigError } from '../errors.ts';
+import { type CertificateReport, native } from '../native.ts';
+import { checkCertificate, repeatedCertificates, suiteComplaints } from './check-certificates.ts';
+import { type CheckOptions, checkListener } from './check-listeners.ts';
 import type { Config } from './config.ts';
 import { connectionsFor, fileLimit, filesFor } from './defaults.ts';
-import { type Complaint, type Fault, sortFaults } from './fault.ts';
-import type { LoadedConfig } from './load.ts';
+import { type Complaint, type Fault, pathText, sortFaults } from './fault.ts';
+import type { ConfigRequest } from './flags.ts';
+import { type Reading, readConfig } from './load.ts';
+import type { Parts } from './parts.ts';
 
-export interface CheckResult {
-  /** Warnings too; sorted by position. */
+export interface Examination {
+  /** Those of the text too, and warnings; sorted by position. */
   readonly faults: readonly Fault[];
   /** By listener, then by certificate; undefined where one can't be read. */
   readonly certificates: readonly (readonly (CertificateReport | undefined)[])[];
 }
 
-/** `ports`: also whether the addresses are free, by binding them for a moment. */
-export function checkConfig(config: LoadedConfig, options: { readonly ports: boolean }): readonly Fault[] {
-  return examine(config, options).faults;
+export interface CheckedConfig {
+  readonly config: Config;
+  readonly warnings: readonly Fault[];
+  readonly certificates: Examination['certificates'];
 }
 
-/** The same, with what was learnt of the certificates. */
-export function examine(config: LoadedConfig, options: { readonly ports: boolean }): CheckResult {
+/** Throws ConfigError with every fault and warning, of the text and of the machine, when there is a fault. `starting`: see CheckOptions. */
+export function checkConfig(request: ConfigRequest, options: { readonly starting: boolean }): CheckedConfig {
+  const reading = readConfig(request);
+  const { faults, certificates } = examine(reading, { ports: true, ...options });
+  const { config } = reading;
+  if (config === undefined || faults.some(({ severity }) => severity === 'fault')) throw new ConfigError(faults);
+  return { config, warnings: faults, certificates };
+}
+
+/** Looks at the machine for whatever could be read, also beside faults. */
+export function examine(reading: Reading, options: CheckOptions): Examination {
   const now = Date.now() / 1000;
-  const complaints: Complaint[] = [...accountComplaints(config), ...limitComplaints(config), ...logComplaints(config)];
-  const certificates = config.listeners.map((listener, index) => {
-    const path = ['listeners', index];
-    const checks = listener.certificates.map((files, position) =>
-      checkCertificate(files, [...path, 'certificates', position], now),
-    );
+  const { parts, locate } = reading;
+  const complaints: Complaint[] = [...accountComplaints(parts), ...limitComplaints(parts), ...logComplaints(parts)];
+  const certificates = parts.listeners.map((listener) => {
+    const checks = listener.certificates.map((pair) => checkCertificate(pair, pair.path, now));
     const reports = checks.map(({ report }) => report);
-    // the demo looks for a free port by itself
     complaints.push(
       ...checks.flatMap((check) => check.complaints),
-      ...suiteComplaints(listener, reports, path),
-      ...checkListener(listener, path, { ports: options.ports && !config.demo }),
+      ...repeatedCertificates(listener.certificates),
+      ...(listener.suites === undefined ? [] : suiteComplaints(listener.suites, reports, listener.path)),
+      ...checkListener(listener, options),
     );
     return reports;
   });
-  return { faults: sortFaults(complaints.map(config.locate)), certificates };
+  // an address that the text has twice, or that leads back, is not blamed again for being in use
+  const blamed = new Set(reading.faults.map(({ path }) => path));
+  const more = complaints.filter(({ path }) => path[0] !== 'listeners' || !blamed.has(pathText(path)));
+  return { faults: sortFaults([...reading.faults, ...more.map(locate)]), certificates };
 }
 
-function accountComplaints(config: Config): Complaint[] {
-  const { user, group } = config;
-  if (user === undefined) return [];
-  let identity: Identity;
-  try {
-    identity = native.lookUpIdentity({ user, ...(group === undefined ? {} : { group }) });
-  } catch (error) {
-    return [unknownAccount(user, group, error as NodeJS.ErrnoException)];
-  }
+/** User and group each beside number 0, which needs no entry, so that neither hides the other. */
+function accountComplaints({ user, group, hasGroup }: Parts): Complaint[] {
+  const unknown = [
+    ...(user === undefined ? [] : lookUp(hasGroup ? { user, group: '0' } : { user })),
+    ...(group === undefined ? [] : lookUp({ user: '0', group })),
+  ];
+  const readable = user !== undefined && hasGroup === (group !== undefined);
+  if (unknown.length > 0 || !readable) return unknown;
+  const identity = native.lookUpIdentity({ user, ...(group === undefined ? {} : { group }) });
   const uid = process.geteuid?.();
   if (uid === 0 || (uid === identity.uid && process.getegid?.() === identity.gid)) return [];
   const message = '"user" is ignored: only root can become another user';
   const hint = 'remove it, or start as root';
   return [{ severity: 'warning', code: 'ERR_CONFIG_ACCOUNT', path: ['user'], message, hint }];
+}
+
+function lookUp(account: { readonly user: string; readonly group?: string }): Complaint[] {
+  try {
+    native.lookUpIdentity(account);
+    return [];
+  } catch (error) {
+    return [unknownAccount(account.user, account.group, error as NodeJS.ErrnoException)];
+  }
 }
 
 function unknownAccount(user: string, group: string | undefined, error: NodeJS.ErrnoException): Complaint {
@@ -81,18 +104,18 @@ function unknownAccount(user: string, group: string | undefined, error: NodeJS.E
   };
 }
 
-function limitComplaints(config: Config): Complaint[] {
+function limitComplaints({ maxConnections }: Parts): Complaint[] {
+  if (maxConnections === undefined) return [];
   const limit = fileLimit();
-  const needed = filesFor(config.maxConnections);
+  const needed = filesFor(maxConnections);
   if (needed <= limit) return [];
-  const message = `${config.maxConnections} connections need ${needed} open files, the limit is ${limit}`;
+  const message = `${maxConnections} connections need ${needed} open files, the limit is ${limit}`;
   const hint = `raise it to ${needed} (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of Docker), or take at most ${connectionsFor(limit)}`;
   return [{ code: 'ERR_CONFIG_LIMIT', path: ['max_connections'], message, hint }];
 }
 
-function logComplaints(config: Config): Complaint[] {
-  const file = config.logFile;
-  if (file === 'stdout' || file === 'stderr') return [];
+function logComplaints({ logFile: file }: Parts): Complaint[] {
+  if (file === undefined || file === 'stdout' || file === 'stderr') return [];
   const complaint = { code: 'ERR_CONFIG_LOG', path: ['log', 'file'] };
   try {
     const there = statSync(file, { throwIfNoEntry: false });

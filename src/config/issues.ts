@@ -161,7 +161,8 @@ function placeHint(name: string, parent: string): string | undefined {
 
 function notOneOf(value: unknown, values: readonly unknown[]): { message: string; hint: string } {
   const choices = [...new Set(values.map(String))];
-  const near = typeof value === 'string' ? closest(value, choices) : undefined;
+  // of v3 nobody knows which other short word was meant
+  const near = typeof value === 'string' && value.length >= 4 ? closest(value, choices) : undefined;
   const list = choices.length === 1 ? choices[0] : `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
   return {
     message: `${typeof value === 'object' ? nameOf(value) : quoted(value)} is not one of ${list}`,

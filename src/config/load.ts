@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// From a request (a file, flags, or the demo) to a Config, or to all that is wrong with it. Looks at the text only: what the
+// From a request (a file, flags, or the demo) to a Config and all that is wrong with it. Looks at the text only: what the
 // machine must have (files, ports, rights) is the matter of check.ts.
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
@@ -9,6 +9,7 @@ import * as defaults from './defaults.ts';
 import { type Complaint, type Fault, sortFaults } from './fault.ts';
 import { type ConfigRequest, type Flags, flagSource } from './flags.ts';
 import { complaintsOf } from './issues.ts';
+import { absoluteAddress, absoluteLog, type Parts, readParts } from './parts.ts';
 import { configSchema, configShape, type RawConfig, type RawListener, timeoutsShape } from './schema.ts';
 import { semanticComplaints } from './semantics.ts';
 import { faultOf, type Source } from './source.ts';
@@ -16,21 +17,35 @@ import { readText } from './text.ts';
 import { type Address, addressText, parseDuration } from './values.ts';
 import { parseYaml } from './yaml.ts';
 
-export interface LoadedConfig extends Config {
-  /** Puts a complaint about the configuration to its place. Not part of the data: JSON leaves it out. */
+/** What a request gave, with all that its text shows to be wrong. */
+export interface Reading {
+  /** Undefined when there is a fault. */
+  readonly config: Config | undefined;
+  readonly faults: readonly Fault[];
+  /** What can be read, for the checks of the machine. */
+  readonly parts: Parts;
+  /** Puts a complaint about the configuration to its place. */
   readonly locate: (complaint: Complaint) => Fault;
 }
 
 /** Throws ConfigError with every fault that the text shows. */
-export function loadConfig(request: ConfigRequest): LoadedConfig {
-  if (request.file !== undefined) return loadFile(request.file);
-  const source = flagSource(request.demo ? { ...request.flags, ...demoFlags } : (request.flags ?? {}));
-  const config = build(source, [], undefined);
-  if (!request.demo) return config;
+export function loadConfig(request: ConfigRequest): Config {
+  const { config, faults } = readConfig(request);
+  if (config === undefined) throw new ConfigError(faults);
+  return config;
+}
+
+/** Throws ConfigError only when there is no YAML to read. */
+export function readConfig(request: ConfigRequest): Reading {
+  if (request.file !== undefined) return readFile(request.file);
+  if (!request.demo) return build(flagSource(request.flags ?? {}), [], undefined);
+  const { config, parts, ...rest } = build(flagSource({ ...request.flags, ...demoFlags }), [], undefined);
+  const listeners = config?.listeners.map((each) => ({ ...each, backend: '', certificates: [] })) ?? [];
   return {
-    ...config,
-    demo: true,
-    listeners: config.listeners.map((each) => ({ ...each, backend: '', certificates: [] })),
+    ...rest,
+    config: config && { ...config, demo: true, listeners },
+    // it looks for a free port by itself
+    parts: { ...parts, listeners: [] },
   };
 }
 
@@ -44,7 +59,7 @@ const demoFlags: Flags = {
   'proxy-protocol': 'v2',
 };
 
-function loadFile(file: string): LoadedConfig {
+function readFile(file: string): Reading {
   const read = readText(file);
   if ('fault' in read) throw new ConfigError([read.fault]);
   const { source, faults } = parseYaml(read.text, file);
@@ -52,16 +67,17 @@ function loadFile(file: string): LoadedConfig {
   return build(source, faults, resolve(file));
 }
 
-function build(source: Source, before: readonly Fault[], file: string | undefined): LoadedConfig {
+function build(source: Source, before: readonly Fault[], file: string | undefined): Reading {
   const parsed = configSchema.safeParse(source.value);
+  const parts = readParts(source);
   const complaints = [
     ...(parsed.success ? [] : complaintsOf(parsed.error.issues, source)),
-    ...semanticComplaints(source),
+    ...semanticComplaints(parts),
   ];
   const locate = (complaint: Complaint) => faultOf(source, complaint);
   const faults = unique(sortFaults([...before, ...complaints.map(locate)]));
-  if (faults.length > 0 || !parsed.success) throw new ConfigError(faults);
-  return { ...resolveConfig(parsed.data, source, file), locate };
+  const config = parsed.success && faults.length === 0 ? resolveConfig(parsed.data, source, file) : undefined;
+  return { config, faults, parts, locate };
 }
 
 function unique(faults: readonly Fault[]): Fault[] {
@@ -71,7 +87,6 @@ function unique(faults: readonly Fault[]): Fault[] {
 
 function resolveConfig(raw: RawConfig, source: Source, file: string | undefined): Config {
   const { log } = raw;
-  const logFile = log?.file ?? 'stdout';
   const testRecords = Number(process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS ?? 0);
   return {
     ...(file === undefined ? {} : { file }),
@@ -82,7 +97,7 @@ function resolveConfig(raw: RawConfig, source: Source, file: string | undefined)
     handshakeThreads: raw.threads?.handshake ?? availableParallelism(),
     relayThreads: raw.threads?.relay ?? availableParallelism(),
     logLevel: log?.level ?? 'info',
-    logFile: logFile === 'stdout' || logFile === 'stderr' ? logFile : resolve(source.directory, logFile),
+    logFile: absoluteLog(log?.file ?? 'stdout', source.directory),
     drainMs: raw.timeouts?.drain ?? fixedMs(configShape.timeouts.unwrap().shape.drain),
     tickets: raw.tls?.tickets ?? true,
     listeners: raw.listeners.map((listener) => resolveListener(listener, raw, source.directory)),
@@ -94,12 +109,12 @@ function resolveListener(listener: RawListener, top: RawConfig, directory: strin
   const tls = { ...top.tls, ...listener.tls };
   const timeouts = { ...top.timeouts, ...listener.timeouts };
   const listen = Array.isArray(listener.listen) ? listener.listen : [listener.listen];
-  const addresses = listen.map((address) => resolveAddress(address, directory));
+  const addresses = listen.map((address) => addressText(absoluteAddress(address, directory)));
   return {
     name: listener.name ?? addressText(listen[0] as Address),
     addresses,
     v6Only: listener.v6_only ?? false,
-    backend: resolveAddress(listener.backend, directory),
+    backend: addressText(absoluteAddress(listener.backend, directory)),
     certificates: listener.certificates.map(({ cert, key }) => ({
       cert: resolve(directory, cert),
       key: resolve(directory, key),
@@ -115,11 +130,6 @@ function resolveListener(listener: RawListener, top: RawConfig, directory: strin
     idleMs: timeouts.idle ?? fixedMs(timeoutsShape.idle),
     halfClosedMs: timeouts.half_closed ?? fixedMs(timeoutsShape.half_closed),
   };
-}
-
-function resolveAddress(address: Address, directory: string): string {
-  const relative = address.kind === 'unix' && !address.path.startsWith('@');
-  return relative ? `unix:${resolve(directory, address.path)}` : addressText(address);
 }
 
 /** The default of a duration, which the schema has as text for the reference. */

@@ -109,12 +109,14 @@ export const timeoutsShape = {
 export const certificateShape = {
   cert: path.meta({
     kind: 'path',
-    description: 'PEM file with the certificate, followed by the intermediates that lead to the root.',
+    description:
+      'PEM file with the certificate, followed by the intermediates that lead to the root. One that has expired is refused at the start.',
     samples: ['/etc/letsencrypt/live/example.com/fullchain.pem'],
   }),
   key: path.meta({
     kind: 'path',
-    description: 'PEM file with its private key, not encrypted. Nobody but its owner should be able to read it.',
+    description:
+      'PEM file with its private key, not encrypted. A file that everybody can read is refused: `chmod 600` it.',
     samples: ['/etc/letsencrypt/live/example.com/privkey.pem'],
   }),
 };
@@ -166,7 +168,8 @@ export const listenerShape = {
 
 export const configShape = {
   user: key(account, {
-    description: 'Who the process that talks to the network becomes. Only when started as root.',
+    description:
+      'Who the process that talks to the network becomes. Only when started as root; without it that is `nobody`, so a `unix:` backend must let that user connect.',
     kind: 'account',
     defaultText: '`nobody` when started as root',
     samples: ['nobody'],

@@ -1,37 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Faults that no single value shows: listeners that collide, versions and suites that leave nothing to negotiate. They are
 // looked for in whatever part of the configuration can be read, so that all faults of a file come at once.
-import { resolve } from 'node:path';
-import type { z } from 'zod';
 import type { TlsVersion } from './config.ts';
 import { type Complaint, type Path, quoted } from './fault.ts';
 import { overlaps } from './overlap.ts';
-import * as schema from './schema.ts';
-import type { Source } from './source.ts';
+import type { ListenerParts, Parts, Tls } from './parts.ts';
 import { offeredVersions } from './suites.ts';
-import { type Address, addressText, parseBackend, unixPathComplaint } from './values.ts';
+import { type Address, addressText, unixPathComplaint } from './values.ts';
 
-type Tls = Partial<z.output<z.ZodObject<typeof schema.tlsShape>>>;
-
-interface Listener {
-  readonly path: Path;
-  readonly name: string | undefined;
-  readonly v6Only: boolean;
-  readonly addresses: readonly { readonly address: Address; readonly path: Path }[];
-  readonly backend: Address | undefined;
-  readonly tls: Tls;
-}
-
-export function semanticComplaints(source: Source): Complaint[] {
-  const top = asObject(source.value);
-  const inherited = readTls(top.tls);
-  const list = Array.isArray(top.listeners) ? top.listeners : [];
-  const listeners = list.map((value, index) => readListener(value, index, source.directory));
+export function semanticComplaints(parts: Parts): Complaint[] {
+  const { tls, listeners } = parts;
   return [
-    ...groupComplaints(top),
-    ...tlsComplaints(inherited, {}, ['tls']),
+    ...groupComplaints(parts),
+    ...tlsComplaints(tls, {}, ['tls']),
     ...listeners.flatMap((listener) => [
-      ...tlsComplaints(listener.tls, inherited, [...listener.path, 'tls']),
+      ...tlsComplaints(listener.tls, tls, [...listener.path, 'tls']),
       ...pathComplaints(listener),
       ...loopComplaints(listener),
     ]),
@@ -40,40 +23,10 @@ export function semanticComplaints(source: Source): Complaint[] {
   ];
 }
 
-function groupComplaints(top: Readonly<Record<string, unknown>>): Complaint[] {
-  if (top.group === undefined || top.user !== undefined) return [];
+function groupComplaints({ hasUser, hasGroup }: Parts): Complaint[] {
+  if (!hasGroup || hasUser) return [];
   const hint = 'give "user" too, or neither';
   return [{ code: 'ERR_CONFIG_GROUP', path: ['group'], message: 'there is a group, but no user', hint }];
-}
-
-function readListener(value: unknown, index: number, directory: string): Listener {
-  const path: Path = ['listeners', index];
-  const object = asObject(value);
-  const parts = schema.readable(schema.listenerShape, value);
-  const listen = Array.isArray(object.listen) ? object.listen : [object.listen];
-  const backend = object.backend === undefined ? undefined : parseBackend(String(object.backend));
-  return {
-    path,
-    name: parts.name,
-    v6Only: parts.v6_only ?? false,
-    addresses: listen.flatMap((item, position) => {
-      const address = schema.listenAddress.safeParse(item);
-      const place: Path = Array.isArray(object.listen) ? [...path, 'listen', position] : [...path, 'listen'];
-      return address.success ? [{ address: absolute(address.data, directory), path: place }] : [];
-    }),
-    backend: backend !== undefined && 'value' in backend ? absolute(backend.value, directory) : undefined,
-    tls: readTls(object.tls),
-  };
-}
-
-/** As readable(), but a list with one bad item keeps the others. */
-function readTls(value: unknown): Tls {
-  const object = asObject(value);
-  const items = <T>(list: unknown, item: z.ZodType<T>): T[] | undefined =>
-    Array.isArray(list) ? list.flatMap((each) => item.safeParse(each).data ?? []) : undefined;
-  const ciphers = items(object.ciphers, schema.suite);
-  const alpn = items(object.alpn, schema.protocol);
-  return { ...schema.readable(schema.tlsShape, value), ...(ciphers && { ciphers }), ...(alpn && { alpn }) };
 }
 
 /** Only what the object itself says can be at fault in it: what it inherits has been looked at where it stands. */
@@ -125,7 +78,7 @@ function repeated(list: readonly string[] | undefined, path: Path): Complaint[] 
   return [{ code: 'ERR_CONFIG_DUPLICATE', path, message: `${quoted(twice)} is in the list twice` }];
 }
 
-function pathComplaints(listener: Listener): Complaint[] {
+function pathComplaints(listener: ListenerParts): Complaint[] {
   const sockets = [
     ...listener.addresses,
     ...(listener.backend ? [{ address: listener.backend, path: [...listener.path, 'backend'] }] : []),
@@ -137,7 +90,7 @@ function pathComplaints(listener: Listener): Complaint[] {
 }
 
 /** A backend on another address of this machine is found by the check of the environment. */
-function loopComplaints(listener: Listener): Complaint[] {
+function loopComplaints(listener: ListenerParts): Complaint[] {
   const backend = listener.backend;
   if (backend === undefined) return [];
   const loopback = backend.kind === 'tcp' && ['localhost', 'ip6-localhost'].includes(backend.host.toLowerCase());
@@ -172,7 +125,7 @@ function isOwn(host: string): boolean {
   return host.startsWith('127.') || host === '::1';
 }
 
-function sameNames(listeners: readonly Listener[]): Complaint[] {
+function sameNames(listeners: readonly ListenerParts[]): Complaint[] {
   return listeners.flatMap((listener, index) => {
     const first = listeners.slice(0, index).find((other) => other.name !== undefined && other.name === listener.name);
     if (first === undefined) return [];
@@ -183,7 +136,7 @@ function sameNames(listeners: readonly Listener[]): Complaint[] {
   });
 }
 
-function sameAddresses(listeners: readonly Listener[]): Complaint[] {
+function sameAddresses(listeners: readonly ListenerParts[]): Complaint[] {
   const all = listeners.flatMap((listener) => listener.addresses.map((each) => ({ ...each, v6Only: listener.v6Only })));
   return all.flatMap(({ address, v6Only, path }, index) => {
     const first = all.slice(0, index).find((other) => overlaps(address, v6Only, other.address, other.v6Only));
@@ -195,13 +148,4 @@ function sameAddresses(listeners: readonly Listener[]): Complaint[] {
         : `${text} is already covered by ${quoted(addressText(first.address))}`;
     return [{ code: 'ERR_CONFIG_DUPLICATE', path, message, hint: 'each address can belong to one listener only' }];
   });
-}
-
-function absolute(address: Address, directory: string): Address {
-  if (address.kind !== 'unix' || address.path.startsWith('@')) return address;
-  return { kind: 'unix', path: resolve(directory, address.path) };
-}
-
-function asObject(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }

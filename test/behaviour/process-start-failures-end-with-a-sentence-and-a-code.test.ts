@@ -58,16 +58,15 @@ test('a user that does not exist', async () => {
 });
 
 test(
-  'a port that is taken between the check and the start',
+  'a port that another ironsocket has',
   async () => {
-    // The check of `run` passes for a port that an ironsocket holds, because a reload would take it over.
     const port = await freePort();
     const first = spawnProxy(['run', ...flags(port)]);
     await first.log.waitFor({ event: 'ready' });
     const { code, stderr } = await run(flags(port));
-    assert.is(code, 71);
-    assert.match(stderr, /can't listen on 127\.0\.0\.1:\d+ .*EADDRINUSE/);
-    assert.match(stderr, /help: /);
+    assert.is(code, 78);
+    assert.match(stderr, new RegExp(`127.0.0.1:${port} is in use by ironsocket itself`));
+    assert.match(stderr, /help: stop that one first/);
     await first.stop();
   },
   { skip: root ? undefined : 'only root sees whose port it is' },

@@ -21,7 +21,8 @@ import { checkConfig, examine } from '../../src/config/check.ts';
 import { checkCertificate, suiteComplaints } from '../../src/config/check-certificates.ts';
 import { fileLimit, filesFor } from '../../src/config/defaults.ts';
 import { parseConfigArguments } from '../../src/config/flags.ts';
-import { type LoadedConfig, loadConfig } from '../../src/config/load.ts';
+import { loadConfig, type Reading, readConfig } from '../../src/config/load.ts';
+import { ConfigError } from '../../src/errors.ts';
 import { native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
 import { afterAll, type TestContext, test } from '../helpers/suite.ts';
@@ -45,16 +46,16 @@ function complaints(cert: string, key: string, at = Date.now() / 1000): string[]
   });
 }
 
-function load(...args: string[]): LoadedConfig {
+function load(...args: string[]): Reading {
   const { cert, key } = certificates.ecdsa;
   const basics = ['--backend', 'app:80', '--cert', cert, '--key', key];
-  return loadConfig(
+  return readConfig(
     parseConfigArguments([...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:65123']), ...basics, ...args]),
   );
 }
 
-function faults(config: LoadedConfig, ports = false): string[] {
-  return checkConfig(config, { ports }).map(
+function faults(reading: Reading, ports = false, starting = false): string[] {
+  return examine(reading, { ports, starting }).faults.map(
     ({ severity, flag, message }) => `${severity === 'warning' ? '~' : ''}${flag}: ${message}`,
   );
 }
@@ -109,6 +110,19 @@ test('a key that is encrypted, or of another certificate', () => {
   ]);
   assert.equal(complaints(cert, certificates.strangeKey), [
     `key MISMATCH: the key (EC P-256) does not match the certificate of localhost (name the key that ${cert} was made for)`,
+  ]);
+});
+
+test('cert and key swapped', () => {
+  const { cert, key } = certificates.ecdsa;
+  const swapped = 'cert SWAPPED: cert and key look swapped';
+  assert.equal(complaints(key, cert), [`${swapped} (the certificate is in ${cert}, the key in ${key})`]);
+  const copy = write('open.key', key);
+  chmodSync(copy, 0o644);
+  assert.equal(complaints(copy, certificates.rsa.cert), [
+    `${swapped} (the certificate is in ${certificates.rsa.cert}, the key in DIRECTORY/open.key)`,
+    'cert KEY_RIGHTS: the key can be read by everybody (mode 644) (chmod 600 DIRECTORY/open.key)',
+    `cert MISMATCH: the key (EC P-256) does not match the certificate of localhost (name the key that ${certificates.rsa.cert} was made for)`,
   ]);
 });
 
@@ -249,7 +263,7 @@ test('a port in use, and by whom', async (t) => {
   assert.equal(faults(load('--listen', `127.0.0.1:${port}`), false), []);
 });
 
-test('a port that the running ironsocket has is only a warning', async (t) => {
+test('a port that the running ironsocket has is only a warning, but to one that starts', async (t) => {
   mkdirSync(path('dist/master'), { recursive: true });
   const script =
     "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
@@ -260,6 +274,9 @@ test('a port that the running ironsocket has is only a warning', async (t) => {
   const address = `127.0.0.1:${String(port).trim()}`;
   assert.equal(faults(load('--listen', address), true), [
     `~--listen: ${address} is in use by ironsocket itself (pid ${master.pid})`,
+  ]);
+  assert.equal(faults(load('--listen', address), true, true), [
+    `--listen: ${address} is in use by ironsocket itself (pid ${master.pid})`,
   ]);
 });
 
@@ -322,7 +339,7 @@ test('a backend that leads back by an address of this machine', () => {
     .find((address) => address?.family === 'IPv4' && !address.internal)?.address;
   if (own === undefined) return;
   const { cert, key } = certificates.ecdsa;
-  const config = loadConfig(
+  const config = readConfig(
     parseConfigArguments(['--listen', '*:65123', '--backend', `${own}:65123`, '--cert', cert, '--key', key]),
   );
   assert.equal(faults(config), [`--backend: the backend "${own}:65123" is the listener itself`]);
@@ -333,6 +350,15 @@ test('users and groups', () => {
   assert.equal(faults(load('--user', 'nobody', '--group', 'nosuchgroup')), [
     '--group: there is no group "nosuchgroup" on this machine',
   ]);
+  assert.equal(faults(load('--user', 'nosuchuser', '--group', 'nosuchgroup')), [
+    '--user: there is no user "nosuchuser" on this machine',
+    '--group: there is no group "nosuchgroup" on this machine',
+  ]);
+  assert.equal(faults(load('--user', '-x', '--group', 'nosuchgroup')), [
+    '--user: "-x" is not a name of a user or group',
+    '--group: there is no group "nosuchgroup" on this machine',
+  ]);
+  assert.equal(faults(load('--user', '54321', '--group', '-x')), ['--group: "-x" is not a name of a user or group']);
   assert.equal(faults(load('--user', '54321')), ['--user: no user has the number 54321, so its group is not known']);
   if (process.getuid?.() === 0) {
     assert.equal(faults(load('--user', '54321', '--group', '54321')), []);
@@ -368,19 +394,120 @@ test('a fault of the environment stands where the file names what is missing', (
     path('c.yaml'),
     `listeners:\n  - listen: 127.0.0.1:65123\n    backend: app:80\n    certificates:\n      - { cert: none.pem, key: none.key }\nmax_connections: 9999999\n`,
   );
-  const result = checkConfig(loadConfig({ file: path('c.yaml') }), { ports: false });
-  const places = result.map(({ line, column, length, code }) => `${line}:${column}+${length} ${code}`);
+  const { faults } = examine(readConfig({ file: path('c.yaml') }), { ports: false, starting: false });
+  const places = faults.map(({ line, column, length, code }) => `${line}:${column}+${length} ${code}`);
   assert.equal(places.slice(0, 2), ['5:17+8 ERR_CERTIFICATE_FILE', '5:32+8 ERR_CERTIFICATE_FILE']);
 });
 
+/** `LINE:COLUMN PATH: message`; `~` in front of a warning. */
+function faultsOf(text: string): string[] {
+  writeFileSync(path('all.yaml'), text);
+  try {
+    const { warnings } = checkConfig({ file: path('all.yaml') }, { starting: false });
+    return warnings.map(({ line, column, message }) =>
+      `~${line}:${column} ${message}`.replaceAll(directory, 'DIRECTORY'),
+    );
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.faults.map(({ severity, line, column, path, message }) =>
+      `${severity === 'warning' ? '~' : ''}${line}:${column} ${path}: ${message}`.replaceAll(directory, 'DIRECTORY'),
+    );
+  }
+}
+
+test('faults of the text hide none of the machine, and no place shifts', async (t) => {
+  const server = await listening(t, { host: '127.0.0.1', port: 0 });
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const { cert, key } = certificates.ecdsa;
+  const text = `user: "-x"
+group: nosuchgroup
+log: { level: loud, file: none/x.log }
+listeners:
+  - 5
+  - listen: ["localhost:1", "127.0.0.1:${port}"]
+    backnd: unix:x
+    certificates:
+      - { crt: a, key: none.key }
+      - { cert: [], key: [] }
+      - { cert: ${cert}, key: ${certificates.strangeKey} }
+  - { listen: 127.0.0.1:65123, backend: app:0, certificates: [{ cert: ${key}, key: ${cert} }], v6_only: yes }
+`;
+  const by = `is in use by ${readFileSync('/proc/self/comm', 'utf8').trim()} (pid ${process.pid})`;
+  assert.equal(faultsOf(text), [
+    '1:7 user: "-x" is not a name of a user or group',
+    '2:8 group: there is no group "nosuchgroup" on this machine',
+    '3:15 log.level: "loud" is not one of fatal, error, warn, info or debug',
+    '3:27 log.file: there is no directory DIRECTORY/none',
+    '5:5 listeners[0]: "5" is no group of keys',
+    '6:14 listeners[1].listen[0]: "localhost" is not an address of this machine',
+    `6:29 listeners[1].listen[1]: 127.0.0.1:${port} ${by}`,
+    '7:5 listeners[1].backnd: unknown key "backnd"',
+    '9:11 listeners[1].certificates[0].crt: unknown key "crt"',
+    '9:24 listeners[1].certificates[0].key: there is no file DIRECTORY/none.key',
+    '10:17 listeners[1].certificates[1].cert: a list can not be here',
+    '10:26 listeners[1].certificates[1].key: a list can not be here',
+    `11:${24 + cert.length} listeners[1].certificates[2].key: the key (EC P-256) does not match the certificate of localhost`,
+    '12:41 listeners[2].backend: port 0 is out of range',
+    '12:71 listeners[2].certificates[0].cert: cert and key look swapped',
+    `12:${92 + cert.length + key.length} listeners[2].v6_only: "yes" is neither true nor false`,
+  ]);
+});
+
+test('what the text already tells is not told again', async (t) => {
+  const server = await listening(t, { host: '127.0.0.1', port: 0 });
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const pair = `{ cert: ${certificates.ecdsa.cert}, key: ${certificates.ecdsa.key} }`;
+  const text = (listen: string, backend: string, more: string) =>
+    `listeners:\n  - listen: ${listen}\n    backend: ${backend}\n    certificates: [${pair}]\n${more}`;
+  const start = (fault: string) => fault.split(': ', 2).join(': ');
+  const again = `["127.0.0.1:${port}", "127.0.0.1:${port}"]`;
+  assert.equal(
+    faultsOf(text(again, 'app:80', '')).map((fault) => fault.replace(/ by .*/, '')),
+    [
+      `2:14 listeners[0].listen[0]: 127.0.0.1:${port} is in use`,
+      `2:${18 + `127.0.0.1:${port}`.length} listeners[0].listen[1]: "127.0.0.1:${port}" is listened on twice`,
+    ],
+  );
+  assert.equal(faultsOf(text('127.0.0.1:65123', '127.0.0.1:65123', '')).map(start), [
+    '3:14 listeners[0].backend: the backend "127.0.0.1:65123" is the listener itself',
+  ]);
+  assert.equal(
+    faultsOf(text('"*:65123"', 'app:80', 'tls: { ciphers: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_X] }\n')),
+    ['5:57 tls.ciphers[1]: "TLS_X" is not a suite that ironsocket has'],
+  );
+  assert.equal(faultsOf(text('"*:65123"', `{ a: 1 }`, '')), [
+    '3:14 listeners[0].backend: a group of keys can not be here',
+  ]);
+});
+
+test('a unix backend, a certificate that is there twice', async (t) => {
+  const pair = `{ cert: ${certificates.ecdsa.cert}, key: ${certificates.ecdsa.key} }`;
+  const text = (backend: string, pairs: string, more = '') =>
+    `listeners:\n  - listen: 127.0.0.1:65123\n    backend: ${backend}\n    certificates: [${pairs}]\n${more}`;
+  assert.equal(faultsOf(text('unix:no.sock', pair, '    on_truncation: reset\n')), [
+    '~3:14 there is no socket DIRECTORY/no.sock',
+    '~5:20 a unix socket knows no reset: the backend sees the end of data, as with fin',
+  ]);
+  assert.equal(faultsOf(text('unix:@no', pair)), []);
+  await listening(t, { path: path('there.sock') });
+  assert.equal(faultsOf(text('unix:there.sock', pair)), []);
+  assert.equal(faultsOf(text('app:80', `${pair}, ${pair}`, '    on_truncation: reset\n')), [
+    `~4:${30 + pair.length} the certificate ${certificates.ecdsa.cert} is in the list twice`,
+  ]);
+});
+
 test('the summary says what would be served', () => {
-  const config = load('--name', 'web', '--alpn', 'h2', '--proxy-protocol', 'v2');
-  const result = examine(config, { ports: false });
-  const [[report] = []] = result.certificates;
+  const { cert, key } = certificates.ecdsa;
+  const basics = ['--listen', '127.0.0.1:65123', '--backend', 'app:80', '--cert', cert, '--key', key];
+  const request = parseConfigArguments([...basics, '--name', 'web', '--alpn', 'h2', '--proxy-protocol', 'v2']);
+  const checked = checkConfig(request, { starting: false });
+  const [[report] = []] = checked.certificates;
   const notAfter = report?.chain[0]?.notAfter ?? 0;
   const date = `${new Date(notAfter * 1000).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
   assert.is(
-    summary('x.yaml', config, result, notAfter - 10.5 * 86_400),
+    summary('x.yaml', checked, notAfter - 10.5 * 86_400),
     `x.yaml: OK
 
   web: 127.0.0.1:65123 -> app:80

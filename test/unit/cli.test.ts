@@ -78,7 +78,7 @@ test('version names all that matters', () => {
 test('check prints faults with their place and exits with 78', () => {
   writeFileSync(
     join(directory, 'bad.yaml'),
-    'listeners:\n  - listen: "*:443"\n    backnd: 127.0.0.1:8080\n    certificates: [{ cert: a, key: b }]\n',
+    'listeners:\n  - listen: "*:65123"\n    backnd: 127.0.0.1:8080\n    certificates: [{ cert: a, key: b }]\n',
   );
   assert.equal(ironsocket('check', '-c', 'bad.yaml'), {
     status: 78,
@@ -88,7 +88,17 @@ test('check prints faults with their place and exits with 78', () => {
       |     ^^^^^^
       help: did you mean "backend"?
 
-1 fault
+bad.yaml:4:28: there is no file ${directory}/a
+    4 |     certificates: [{ cert: a, key: b }]
+      |                            ^
+      help: relative paths start at the directory of the configuration file
+
+bad.yaml:4:36: there is no file ${directory}/b
+    4 |     certificates: [{ cert: a, key: b }]
+      |                                    ^
+      help: relative paths start at the directory of the configuration file
+
+3 faults
 `,
   });
   const { status, stderr } = ironsocket('check', '-c', 'bad.yaml', '--debug');

@@ -196,6 +196,11 @@ const cases: readonly (readonly [name: string, text: string, faults: readonly st
     ['6:20 VALUE: "drop" is not one of fin or reset (write fin or reset)'],
   ],
   [
+    'enum3',
+    `${listener}    proxy_protocol: v3\n`,
+    ['6:21 VALUE: "v3" is not one of none, v1 or v2 (write none, v1 or v2)'],
+  ],
+  [
     'version',
     `${listener}tls: { min_version: 1.1 }\n`,
     ['6:21 VALUE: "1.1" is not one of 1.2 or 1.3 (write 1.2 or 1.3)'],

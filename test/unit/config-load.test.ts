@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { connectionsFor, fileLimit, filesFor } from '../../src/config/defaults.ts';
 import { parseConfigArguments } from '../../src/config/flags.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { renderFaults } from '../../src/config/render.ts';
 import { ConfigError, UsageError } from '../../src/errors.ts';
 import { afterAll, test } from '../helpers/suite.ts';
@@ -179,7 +179,7 @@ test('a file is named as the operator named it, and its paths start where it is'
     const config = loadConfig({ file: 'sub/c.yaml' });
     assert.is(config.file, join(directory, 'sub/c.yaml'));
     assert.is(config.listeners[0]?.backend, `unix:${directory}/sub/x`);
-    const { file, line, column } = config.locate({
+    const { file, line, column } = readConfig({ file: 'sub/c.yaml' }).locate({
       code: 'X',
       path: ['listeners', 0, 'certificates', 0, 'key'],
       message: '',

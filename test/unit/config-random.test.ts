@@ -3,7 +3,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadConfig } from '../../src/config/load.ts';
+import { examine } from '../../src/config/check.ts';
+import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { renderFaults } from '../../src/config/render.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { afterAll, test } from '../helpers/suite.ts';
@@ -100,6 +101,7 @@ function judge(bytes: Buffer): void {
     loadConfig({ file });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
+    examineRest(error);
     if (error.faults.length === 0) throw new Error('no fault is told');
     const lines = bytes.toString('utf8').split('\n');
     for (const { line = 0, column = 0, text, message } of error.faults) {
@@ -108,6 +110,16 @@ function judge(bytes: Buffer): void {
       if (!fits && !/UTF|byte/.test(message)) throw new Error(`${message} is not at ${line}:${column}`);
     }
     renderFaults(error.faults, { colour: true, width: 80 });
+  }
+}
+
+/** The machine is looked at for what is left of the file, which drops no fault of it. */
+function examineRest({ faults }: ConfigError): void {
+  if (faults.some(({ code }) => /SYNTAX|EMPTY$|ENCODING/.test(code))) return;
+  const examined = examine(readConfig({ file }), { ports: false, starting: false });
+  for (const fault of faults) {
+    if (!examined.faults.some(({ line, message }) => line === fault.line && message === fault.message))
+      throw new Error(`${fault.message} is lost`);
   }
 }
 
