@@ -32,7 +32,7 @@ function becomeKeeper(master: readonly string[]): void {
     throw new NativeError(`${keeperPath} is not there or not executable`, { hint: 'build it: npm run build', cause });
   }
   keepSystemdSockets();
-  process.execve?.(keeperPath, ['keeper', ...master], process.env);
+  process.execve?.(keeperPath, ['ironsocket: keeper', ...master], process.env);
 }
 
 /** sd_listen_fds(3): descriptors from 3 on, which Node has marked close-on-exec at its start. */
