@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Runs alone: it measures memory. Who does not read stops who sends, and what waits in between is the kernel's socket buffers and little of ours.
-import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
-import { startBackend } from '../helpers/backends.ts';
+import { push, startBackend } from '../helpers/backends.ts';
 import { residentBytes } from '../helpers/processes.ts';
 import { test } from '../helpers/suite.ts';
 import { only, tlsConnect } from '../helpers/tls-client.ts';
 import { variants } from '../helpers/variants.ts';
 
 const backend = await startBackend({ taking: 'count' });
-
-/** Bytes that `socket` got rid of until it took no more for half a second. */
-async function push(socket: Socket): Promise<number> {
-  const chunk = Buffer.alloc(1 << 16);
-  let sent = 0;
-  for (;;) {
-    const taken = new Promise<boolean>((resolve) => socket.write(chunk, () => resolve(true)));
-    const stuck = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500));
-    if (!(await Promise.race([taken, stuck]))) return sent;
-    sent += chunk.length;
-    if (sent > 1 << 28) throw new Error('nothing holds it back');
-  }
-}
 
 for (const { proxy, version, label } of await variants({ listeners: [{ backend: backend.address }] })) {
   test(`${label}: a client that does not read`, async () => {

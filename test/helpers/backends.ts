@@ -145,6 +145,19 @@ export async function writeStream(out: net.Socket, total: number, seed: number):
   return stream.digest();
 }
 
+/** Writes until `socket` has taken no more for half a second; the bytes it got rid of. One chunk of 64 KiB still waits then. */
+export async function push(socket: net.Socket): Promise<number> {
+  const chunk = Buffer.alloc(1 << 16);
+  let sent = 0;
+  for (;;) {
+    const taken = new Promise<boolean>((resolve) => socket.write(chunk, () => resolve(true)));
+    const stuck = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500));
+    if (!(await Promise.race([taken, stuck]))) return sent;
+    sent += chunk.length;
+    if (sent > 1 << 28) throw new Error('nothing holds it back');
+  }
+}
+
 // --- PROXY protocol
 
 export interface ProxyHeader {
