@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Lets user-mode-linux before 6.13 run on CPUs with AMX. It keeps the 2696 bytes of extended registers that AVX-512 needs for each thread; a host whose CPU has more takes
-// nothing less than all of them (PTRACE_SETREGSET with NT_X86_XSTATE gives EFAULT). The rest is AMX, which no program inside may use: the header of the area
-// already says that it is in its initial state, so zeros complete it.
+// Lets user-mode-linux before 6.13 run on CPUs with AMX. It keeps the 2696 bytes of extended
+// registers that AVX-512 needs for each thread; a host whose CPU has more takes nothing less than
+// all of them (PTRACE_SETREGSET with NT_X86_XSTATE gives EFAULT). The rest is AMX, which no program
+// inside may use: the header of the area already says that it is in its initial state, so zeros
+// complete it.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
@@ -11,7 +13,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-// Not on the stack, which is a small one of the kernel; its callers are never two at once. The host takes as much as it needs.
+// Not on the stack, which is a small one of the kernel; its callers are never two at once. The host
+// takes as much as it needs.
 static char area[65536];
 
 long ptrace(enum __ptrace_request request, ...) {
