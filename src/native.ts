@@ -91,6 +91,27 @@ export const counterNames = [
   'log_lines_dropped',
 ] as const;
 
+/** What the running kernel can carry, found out by trying (native/record/kernel_probe.h). `ok` or the name of an errno. */
+export interface KernelReport {
+  /** Attaching the ULP "tls" to a socket. ENOENT: no TLS in this kernel, or its module is not loaded and may not be by us. */
+  readonly ulp: string;
+  /** One entry for each version and cipher; ENOENT: the kernel has not got the algorithm. */
+  readonly keys: readonly {
+    readonly version: '1.2' | '1.3';
+    readonly cipher: 'AES-128-GCM' | 'AES-256-GCM' | 'AES-128-CCM' | 'CHACHA20-POLY1305';
+    readonly tx: string;
+    readonly rx: string;
+  }[];
+  /** TLS 1.3 keys can be replaced. */
+  readonly rekey: boolean;
+  /** poll says POLLIN for a part of a record. */
+  readonly partialPoll: boolean;
+  /** A splice into a pipe that is too full for the record loses nothing. */
+  readonly spliceWhole: boolean;
+  /** TLS_TX_MAX_PAYLOAD_LEN. */
+  readonly maxPayload: boolean;
+}
+
 export interface Engine {
   /** All or nothing: throws ERR_NATIVE_PLAN with a sentence when the plan can't be taken. */
   configure(plan: Plan): void;
@@ -179,6 +200,10 @@ export interface Native {
   };
   createTicketKeys(): number;
   rotateTicketKeys(options: { readonly fd: number }): void;
+
+  // --- kernel TLS
+  /** Takes some milliseconds; makes connections over the loopback. */
+  probeKernel(): KernelReport;
 
   // --- the engine of a worker
   createEngine(options: {
