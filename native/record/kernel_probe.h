@@ -16,8 +16,8 @@ struct KernelAbilities {
                                             CipherType::kAes128Ccm, CipherType::kChacha20Poly1305};
   static constexpr TlsVersion kVersions[] = {TlsVersion::kTls12, TlsVersion::kTls13};
 
-  // 0, or the errno with which the ULP can't be attached: ENOENT says that the kernel has no TLS, or
-  // that its module is not loaded and may not be by us.
+  // 0, or the errno with which the ULP can't be attached: ENOENT says that the kernel has no TLS,
+  // or that its module is not loaded and may not be by us.
   int ulp_error = 0;
   // By version, cipher (in the order above) and direction: 0, or the errno of setsockopt; ENOENT
   // without the algorithm.
