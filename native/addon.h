@@ -55,7 +55,9 @@ struct Export {
 };
 std::span<const Export> ProcessExports();  // log, processes, channels
 std::span<const Export> FileExports();     // descriptors, files, certificates, ticket keys
+std::span<const Export> KernelExports();   // what the kernel can carry
 std::span<const Export> EngineExports();
+std::span<const Export> NetworkExports();
 
 // ---- results
 

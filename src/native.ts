@@ -112,6 +112,16 @@ export interface KernelReport {
   readonly maxPayload: boolean;
 }
 
+/** What one network device could do with TLS records by itself (features tls-hw-tx-offload and tls-hw-rx-offload). */
+export interface DeviceOffload {
+  readonly device: string;
+  /** Name of the errno with which the device could not be asked; `` if it could. */
+  readonly error: string;
+  /** `off`: could be switched on. */
+  readonly tx: 'on' | 'off' | 'unavailable';
+  readonly rx: 'on' | 'off' | 'unavailable';
+}
+
 export interface Engine {
   /** All or nothing: throws ERR_NATIVE_PLAN with a sentence when the plan can't be taken. */
   configure(plan: Plan): void;
@@ -204,6 +214,8 @@ export interface Native {
   // --- kernel TLS
   /** Takes some milliseconds; makes connections over the loopback. */
   probeKernel(): KernelReport;
+  /** Every network device of this namespace, without any privilege (SIOCETHTOOL). */
+  deviceOffloads(): readonly DeviceOffload[];
 
   // --- the engine of a worker
   createEngine(options: {
