@@ -7,6 +7,15 @@
 namespace ironsocket {
 namespace {
 
+// Number.MAX_SAFE_INTEGER
+constexpr int64_t kMostExact = (int64_t{1} << 53) - 1;
+
+// Which directions the kernel may carry.
+struct KernelDirections {
+  bool tx;
+  bool rx;
+};
+
 ListenerPlan ToListenerPlan(Env env, Arguments arguments) {
   ListenerPlan plan;
   plan.id = arguments.Unsigned("id");
@@ -31,6 +40,11 @@ ListenerPlan ToListenerPlan(Env env, Arguments arguments) {
   plan.half_closed_ms = arguments.Unsigned("halfClosedMs");
   plan.reset_on_truncation =
       arguments.Choice<bool>("onTruncation", {{"fin", false}, {"reset", true}});
+  plan.offload.mode =
+      arguments.Choice<OffloadMode>("offload", {{"auto", OffloadMode::kAuto},
+                                                {"kernel", OffloadMode::kKernel},
+                                                {"userspace", OffloadMode::kUserspace}});
+  plan.offload.after = static_cast<uint64_t>(arguments.Integer("offloadAfter", 0, kMostExact));
   return plan;
 }
 
@@ -79,10 +93,6 @@ Value ToValue(Env env, const EngineEvent& event) {
       out.Set("type", "backend-failed");
       out.Set("listener", event.listener);
       break;
-    case EngineEvent::Type::kAcceptPaused:
-      out.Set("type", "accept-paused");
-      out.Set("error", uv_err_name(-event.error));
-      break;
   }
   return out;
 }
@@ -126,7 +136,11 @@ Value CreateEngine(const CallbackInfo& info) {
       static_cast<uint32_t>(arguments.Integer("handshakeThreads", 1, 1'024));
   options.relay_threads = static_cast<uint32_t>(arguments.Integer("relayThreads", 1, 1'024));
   options.key_update_records =
-      static_cast<uint64_t>(arguments.Integer("keyUpdateRecords", 0, 1LL << 52));
+      static_cast<uint64_t>(arguments.Integer("keyUpdateRecords", 0, kMostExact));
+  const auto kernel = arguments.Choice<KernelDirections>(
+      "kernelDirections", {{"both", {true, true}}, {"tx", {true, false}}, {"rx", {false, true}}});
+  options.kernel_tx = kernel.tx;
+  options.kernel_rx = kernel.rx;
   Callback on_events = Keep(&arguments, info.Env(), "onEvents");
   if (!arguments.ok()) return Undefined(info);
   if (instance.log == nullptr) {

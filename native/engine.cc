@@ -122,6 +122,7 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
   listener->idle_ms = plan.idle_ms;
   listener->half_closed_ms = plan.half_closed_ms;
   listener->reset_on_truncation = plan.reset_on_truncation;
+  listener->offload = plan.offload;
   Endpoints addresses;
   if (!ParseAddresses(plan.backend_addresses, &addresses)) {
     *error = "listener " + plan.name + ": a backend address is not numeric";

@@ -14,6 +14,7 @@
 #include "log/log.h"
 #include "net/proxy_header.h"
 #include "net/unique_fd.h"
+#include "record/offload.h"
 
 namespace ironsocket {
 
@@ -65,6 +66,7 @@ struct ListenerPlan {
   uint32_t idle_ms = 0;              // 0: never
   uint32_t half_closed_ms = 60'000;  // 0: never
   bool reset_on_truncation = false;
+  OffloadPolicy offload;
 };
 
 struct Plan {
@@ -78,11 +80,10 @@ struct EngineEvent {
     kDrained,        // after StopAccepting: no connection is left
     kBackendFailed,  // every address of `listener`'s backend failed: resolve again (at most one per
                      // second and listener)
-    kAcceptPaused,   // `error`: errno of accept4
   };
   Type type;
   uint32_t listener = 0;
-  int error = 0;
+  int error = 0;  // errno of the last address that failed
 };
 
 struct EngineOptions {
@@ -90,6 +91,9 @@ struct EngineOptions {
   uint32_t relay_threads = 1;
   uint64_t key_update_records =
       0;  // start our own KeyUpdate after so many records; 0: the AEAD limit (tests lower it)
+  // False: as on a kernel that refuses the keys of this direction (for tests).
+  bool kernel_tx = true;
+  bool kernel_rx = true;
 };
 
 class Engine {

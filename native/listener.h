@@ -12,6 +12,7 @@
 #include "net/address.h"
 #include "net/proxy_header.h"
 #include "net/unique_fd.h"
+#include "record/offload.h"
 
 namespace ironsocket {
 
@@ -32,6 +33,7 @@ struct Listener {
   uint32_t idle_ms = 0;         // 0: never
   uint32_t half_closed_ms = 0;  // 0: never
   bool reset_on_truncation = false;
+  OffloadPolicy offload;
 
   // The backend's addresses of the moment; never nullptr.
   Endpoints backend_addresses() const {

@@ -54,6 +54,10 @@ export interface ListenerPlan {
   readonly idleMs: number;
   readonly halfClosedMs: number;
   readonly onTruncation: 'fin' | 'reset';
+  /** Who carries the records: the kernel where it can do all that a session may ask for, always the kernel, or never. */
+  readonly offload: 'auto' | 'kernel' | 'userspace';
+  /** Bytes of payload that a direction of a session carries before the kernel takes it. */
+  readonly offloadAfter: number;
 }
 
 export interface Plan {
@@ -63,10 +67,7 @@ export interface Plan {
   readonly ticketKeysFd: number;
 }
 
-export type EngineEvent =
-  | { readonly type: 'drained' }
-  | { readonly type: 'backend-failed'; readonly listener: number }
-  | { readonly type: 'accept-paused'; readonly error: string };
+export type EngineEvent = { readonly type: 'drained' } | { readonly type: 'backend-failed'; readonly listener: number };
 
 /** Names of the numbers that Engine.snapshot writes, in their order (enum Counter of native/engine.h). */
 export const counterNames = [
@@ -223,6 +224,8 @@ export interface Native {
     readonly relayThreads: number;
     /** 0: the AEAD limit. */
     readonly keyUpdateRecords: number;
+    /** Tests leave out one, as on a kernel that refuses its keys. */
+    readonly kernelDirections: 'both' | 'tx' | 'rx';
     readonly onEvents: (events: readonly EngineEvent[]) => void;
   }): Engine;
 }

@@ -58,7 +58,6 @@ void HandshakeThread::Pause(int error) {
   counters_.Add(Counter::kAcceptPauses);
   if (now_ms_ - complained_ms_ < kComplainEveryMs) return;
   complained_ms_ = now_ms_;
-  state_.sink({EngineEvent::Type::kAcceptPaused, 0, error});
   LogLine(state_.log, Level::kWarn, "system_error")
       .Add("error_msg", "not accepting for the moment")
       .Add("error_desc", strerror(error))

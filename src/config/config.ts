@@ -6,6 +6,8 @@ import type { LogLevel } from '../native.ts';
 export type TlsVersion = '1.2' | '1.3';
 export type ProxyProtocol = 'none' | 'v1' | 'v2';
 export type OnTruncation = 'fin' | 'reset';
+export type Offload = 'auto' | 'kernel' | 'userspace';
+export type KernelDirections = 'both' | 'tx' | 'rx';
 
 export interface CertificateFiles {
   /** Absolute paths of PEM files. */
@@ -25,6 +27,9 @@ export interface ListenerConfig {
   readonly certificates: readonly CertificateFiles[];
   readonly proxyProtocol: ProxyProtocol;
   readonly onTruncation: OnTruncation;
+  readonly offload: Offload;
+  /** Bytes of payload that a direction of a session carries before the kernel takes it. */
+  readonly offloadAfter: number;
   readonly minVersion: TlsVersion;
   readonly maxVersion: TlsVersion;
   /** IANA names; empty: the default list of the handshake. */
@@ -57,4 +62,6 @@ export interface Config {
   readonly listeners: readonly ListenerConfig[];
   /** 0: the AEAD limit. Only from the environment variable IRONSOCKET_TEST_KEY_UPDATE_RECORDS, for tests. */
   readonly keyUpdateRecords: number;
+  /** What the kernel may carry. Only from the environment variable IRONSOCKET_TEST_KERNEL_DIRECTIONS, for tests. */
+  readonly kernelDirections: KernelDirections;
 }

@@ -83,6 +83,18 @@ export const configFlags: readonly Flag[] = [
     commas: true,
     description: 'cipher suite by IANA name (may be repeated)',
   },
+  {
+    name: 'offload',
+    argument: 'MODE',
+    path: ['offload'],
+    description: 'who carries the encrypted bytes: auto, kernel or userspace (auto)',
+  },
+  {
+    name: 'offload-after',
+    argument: 'SIZE',
+    path: ['offload_after'],
+    description: 'payload of a session before the kernel takes it, for example 64KiB (0)',
+  },
   { name: 'user', argument: 'USER', path: ['user'], description: 'who to become when started as root' },
   { name: 'group', argument: 'GROUP', path: ['group'], description: 'and in which group' },
   {

@@ -4,7 +4,7 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors.ts';
-import type { Config, ListenerConfig } from './config.ts';
+import type { Config, KernelDirections, ListenerConfig } from './config.ts';
 import * as defaults from './defaults.ts';
 import { type Complaint, type Fault, sortFaults } from './fault.ts';
 import { type ConfigRequest, type Flags, flagSource } from './flags.ts';
@@ -102,7 +102,12 @@ function resolveConfig(raw: RawConfig, source: Source, file: string | undefined)
     tickets: raw.tls?.tickets ?? true,
     listeners: raw.listeners.map((listener) => resolveListener(listener, raw, source.directory)),
     keyUpdateRecords: Number.isSafeInteger(testRecords) && testRecords > 0 ? testRecords : 0,
+    kernelDirections: testDirections(process.env.IRONSOCKET_TEST_KERNEL_DIRECTIONS),
   };
+}
+
+function testDirections(text: string | undefined): KernelDirections {
+  return text === 'tx' || text === 'rx' ? text : 'both';
 }
 
 function resolveListener(listener: RawListener, top: RawConfig, directory: string): ListenerConfig {
@@ -121,6 +126,8 @@ function resolveListener(listener: RawListener, top: RawConfig, directory: strin
     })),
     proxyProtocol: listener.proxy_protocol ?? 'none',
     onTruncation: listener.on_truncation ?? 'fin',
+    offload: listener.offload ?? top.offload ?? 'auto',
+    offloadAfter: listener.offload_after ?? top.offload_after ?? 0,
     minVersion: tls.min_version ?? '1.2',
     maxVersion: tls.max_version ?? '1.3',
     ciphers: tls.ciphers ?? [],

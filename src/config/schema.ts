@@ -23,6 +23,10 @@ export const kinds = {
     text: 'duration',
     schema: { type: ['string', 'integer'], pattern: '^(0|([0-9]+(ms|s|m|h|d))+)$', maximum: 0, minimum: 0 },
   },
+  size: {
+    text: 'size',
+    schema: { type: ['string', 'integer'], pattern: '^(0|[0-9]+(B|KiB|MiB|GiB))$', maximum: 0, minimum: 0 },
+  },
   timeout: { text: 'duration', schema: { type: 'string', pattern: '^([0-9]+(ms|s|m|h|d))+$' } },
   listen: { text: 'address', schema: { type: 'string' } },
   backend: { text: 'address', schema: { type: 'string' } },
@@ -121,6 +125,21 @@ export const certificateShape = {
   }),
 };
 
+export const offloadShape = {
+  offload: key(z.enum(['auto', 'kernel', 'userspace']), {
+    description:
+      'Who carries the encrypted stream once the handshake is done. `auto`: the kernel (kTLS) where it can do all that a session may ask for, ironsocket itself elsewhere; a kernel that can not renew keys (before Linux 6.14) gets TLS 1.2 only. `kernel`: always the kernel; ironsocket does not start where it can not, and a session that it can not go on with is ended. `userspace`: always ironsocket itself.',
+    defaultValue: 'auto',
+  }),
+  offload_after: key(parsed(values.parseSize, 'a size such as 64KiB'), {
+    description:
+      'How many bytes of payload a direction of a session carries before the kernel takes it over: `512B`, `64KiB`, `1MiB`. 0 is at once. Short sessions are cheaper without the kernel.',
+    kind: 'size',
+    defaultValue: 0,
+    samples: ['64KiB'],
+  }),
+};
+
 export const listenerShape = {
   name: key(parsed(values.parseName, 'a name'), {
     description: 'What logs and metrics call it. Unique.',
@@ -162,6 +181,7 @@ export const listenerShape = {
       'What the backend sees when a client closes the connection without the closing message of TLS: `fin` (end of data) or `reset` (an error, so that a cut upload never looks whole).',
     defaultValue: 'fin',
   }),
+  ...offloadShape,
   timeouts: key(z.strictObject(timeoutsShape), { description: 'Timeouts that differ from those at the top.' }),
   tls: key(z.strictObject(tlsShape), { description: 'TLS settings that differ from those at the top.' }),
 };
@@ -218,6 +238,7 @@ export const configShape = {
     }),
     { description: 'Timeouts of all listeners: `500ms`, `10s`, `5m`, `1h`.' },
   ),
+  ...offloadShape,
   tls: key(
     z.strictObject({
       ...tlsShape,

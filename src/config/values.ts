@@ -38,6 +38,29 @@ export function parseFiniteDuration(text: string): Parsed<number> {
   return parsed;
 }
 
+/** Far more than a session that should stay in userspace would carry, and exact as a number. */
+const maxSize = 1024 ** 4;
+const sizeUnits: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** Bytes from `512B`, `64KiB`, `1MiB`, `2GiB`, or `0`. */
+export function parseSize(text: string): Parsed<number> {
+  if (text === '0') return { value: 0 };
+  if (/^\d+$/.test(text))
+    return { message: `${quoted(text)} has no unit`, hint: `write ${text}KiB, or ${text}B for bytes` };
+  const [, count, unit] = /^(\d+)(B|KiB|MiB|GiB)$/.exec(text) ?? [];
+  if (count === undefined || unit === undefined)
+    return { message: `${quoted(text)} is not a size`, hint: sizeHint(text) };
+  const value = Number(count) * (sizeUnits[unit] ?? 0);
+  return value > maxSize ? { message: `${quoted(text)} is too large`, hint: 'at most 1024GiB' } : { value };
+}
+
+/** What others write as `64k` or `64KB` is the same number in all their programs, but not the same size. */
+function sizeHint(text: string): string {
+  const [, count, prefix] = /^(\d+)\s*([kmg])i?b?$/i.exec(text) ?? [];
+  if (count === undefined || prefix === undefined) return 'write a number and B, KiB, MiB or GiB: 512B, 64KiB, 1MiB';
+  return `write ${count}${prefix.toUpperCase()}iB`;
+}
+
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string }

@@ -18,19 +18,21 @@ export interface PlanParts {
 
 export function planFor(id: number, parts: PlanParts): WorkerPlan {
   const { config, identity, listeners, ticketKeysFd, logFd } = parts;
-  const { logLevel, handshakeThreads, relayThreads, keyUpdateRecords, maxConnections } = config;
+  const { logLevel, handshakeThreads, relayThreads, keyUpdateRecords, kernelDirections, maxConnections } = config;
   const plans = listeners.map((listener, index) => listenerPlan(index, listener, parts));
   const plan = { listeners: plans, maxConnections, ticketKeysFd };
-  return { id, logLevel, identity, handshakeThreads, relayThreads, keyUpdateRecords, plan, logFd };
+  const tests = { keyUpdateRecords, kernelDirections };
+  return { id, logLevel, identity, handshakeThreads, relayThreads, ...tests, plan, logFd };
 }
 
 function listenerPlan(id: number, listener: Listener, { certificatesOf }: PlanParts): ListenerPlan {
   const { name, minVersion, maxVersion, ciphers, alpn, backend, proxyProtocol, onTruncation } = listener.config;
-  const { handshakeMs, connectMs, idleMs, halfClosedMs } = listener.config;
+  const { handshakeMs, connectMs, idleMs, halfClosedMs, offload, offloadAfter } = listener.config;
   return {
     ...{ id, name, fd: listener.fd, certificates: certificatesOf(listener) },
     ...{ minVersion, maxVersion, ciphers, alpn },
     ...{ backend, backendAddresses: [], proxyProtocol, onTruncation },
     ...{ handshakeMs, connectMs, idleMs, halfClosedMs },
+    ...{ offload, offloadAfter },
   };
 }

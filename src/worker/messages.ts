@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What master and worker say to each other. Descriptors travel beside a message; inside it stand their places in that list.
 
+import type { KernelDirections } from '../config/config.ts';
 import type { Identity, LogLevel, Plan } from '../native.ts';
 import type { EngineCounters } from './counters.ts';
 
@@ -14,6 +15,7 @@ export interface WorkerPlan {
   readonly relayThreads: number;
   /** 0: the AEAD limit. */
   readonly keyUpdateRecords: number;
+  readonly kernelDirections: KernelDirections;
   /** Without backend addresses: the worker resolves names. */
   readonly plan: Plan;
   readonly logFd: number;

@@ -79,6 +79,7 @@ function start(link: Link<ToMaster>, message: WorkerPlan, fds: readonly number[]
       handshakeThreads: worker.handshakeThreads,
       relayThreads: worker.relayThreads,
       keyUpdateRecords: worker.keyUpdateRecords,
+      kernelDirections: worker.kernelDirections,
       onEvents: (events) => {
         for (const event of events) react(link, service, event);
       },
@@ -125,9 +126,6 @@ function react(link: Link<ToMaster>, service: Service, event: EngineEvent): void
       break;
     case 'backend-failed':
       service.resolver.failed(event.listener);
-      break;
-    case 'accept-paused':
-      log('warn', 'system_error', { error_msg: 'accepting pauses', error_desc: event.error });
       break;
   }
 }

@@ -68,6 +68,8 @@ test('the least configuration gets every default', () => {
         certificates: [{ cert: join(directory, 'a.pem'), key: join(directory, '../a.key') }],
         proxyProtocol: 'none',
         onTruncation: 'fin',
+        offload: 'auto',
+        offloadAfter: 0,
         minVersion: '1.2',
         maxVersion: '1.3',
         ciphers: [],
@@ -79,6 +81,7 @@ test('the least configuration gets every default', () => {
       },
     ],
     keyUpdateRecords: 0,
+    kernelDirections: 'both',
   });
 });
 
@@ -87,6 +90,8 @@ test('every key has its effect, and a listener overrides what is at the top', ()
 user: 1000
 group: daemon
 max_connections: 77
+offload: userspace
+offload_after: 64KiB
 threads: { handshake: 3, relay: 5 }
 log: { level: debug, file: logs/x.log }
 timeouts: { handshake: 1s, connect: 2s, idle: 0, half_closed: 4s, drain: 0 }
@@ -102,6 +107,8 @@ listeners:
     certificates: [{ cert: /a, key: /b }, { cert: /c, key: /d }]
     proxy_protocol: v2
     on_truncation: reset
+    offload: auto
+    offload_after: 0
     timeouts: { idle: 9s }
     tls: { max_version: "1.3", ciphers: [], alpn: [] }
 `);
@@ -119,10 +126,12 @@ listeners:
     drainMs: 0,
     tickets: false,
     keyUpdateRecords: 0,
+    kernelDirections: 'both',
   });
   const common = {
     proxyProtocol: 'none',
     onTruncation: 'fin',
+    offload: 'userspace',
     minVersion: '1.2',
     handshakeMs: 1000,
     connectMs: 2000,
@@ -139,6 +148,7 @@ listeners:
     ciphers: ['TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256'],
     alpn: ['h2'],
     idleMs: 0,
+    offloadAfter: 65_536,
   });
   assert.equal(listeners[1], {
     ...common,
@@ -152,6 +162,8 @@ listeners:
     ],
     proxyProtocol: 'v2',
     onTruncation: 'reset',
+    offload: 'auto',
+    offloadAfter: 0,
     maxVersion: '1.3',
     ciphers: [],
     alpn: [],
@@ -245,6 +257,7 @@ test('flags give the same as a file', () => {
       '1s',
     ],
     ...['--connect-timeout', '2s', '--idle-timeout', '0', '--half-closed-timeout', '4s', '--drain-timeout', '5s'],
+    ...['--offload', 'kernel', '--offload-after', '1MiB'],
   );
   const cwd = process.cwd();
   assert.equal(config, {
@@ -270,6 +283,8 @@ test('flags give the same as a file', () => {
         ],
         proxyProtocol: 'v1',
         onTruncation: 'fin',
+        offload: 'kernel',
+        offloadAfter: 1_048_576,
         minVersion: '1.3',
         maxVersion: '1.3',
         ciphers: ['TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256'],
@@ -281,6 +296,7 @@ test('flags give the same as a file', () => {
       },
     ],
     keyUpdateRecords: 0,
+    kernelDirections: 'both',
   });
 });
 
@@ -345,21 +361,41 @@ test('the file limit bounds the connections', () => {
   assert.is(connectionsFor(Number.MAX_SAFE_INTEGER), 1_000_000);
 });
 
-test('only a whole number of records shortens the time to a key update, for tests', () => {
-  const before = process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS;
+/** Sets a variable of the environment for the length of `body`. */
+function withVariable(name: string, text: string, body: () => void): void {
+  const before = process.env[name];
+  process.env[name] = text;
   try {
-    for (const [text, records] of [
-      ['10', 10],
-      ['', 0],
-      ['x', 0],
-      ['-1', 0],
-      ['1.5', 0],
-    ] as const) {
-      process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS = text;
-      assert.is(flags(...basics).keyUpdateRecords, records, text);
-    }
+    body();
   } finally {
-    if (before === undefined) delete process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS;
-    else process.env.IRONSOCKET_TEST_KEY_UPDATE_RECORDS = before;
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  }
+}
+
+test('only a whole number of records shortens the time to a key update, for tests', () => {
+  for (const [text, records] of [
+    ['10', 10],
+    ['', 0],
+    ['x', 0],
+    ['-1', 0],
+    ['1.5', 0],
+  ] as const) {
+    withVariable('IRONSOCKET_TEST_KEY_UPDATE_RECORDS', text, () => {
+      assert.is(flags(...basics).keyUpdateRecords, records, text);
+    });
+  }
+});
+
+test('only tx or rx keeps the kernel from the other direction, for tests', () => {
+  for (const [text, directions] of [
+    ['tx', 'tx'],
+    ['rx', 'rx'],
+    ['', 'both'],
+    ['none', 'both'],
+  ] as const) {
+    withVariable('IRONSOCKET_TEST_KERNEL_DIRECTIONS', text, () => {
+      assert.is(flags(...basics).kernelDirections, directions, text);
+    });
   }
 });
