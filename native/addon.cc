@@ -78,7 +78,8 @@ Napi::Object Init(Env env, Napi::Object exports) {
   std::call_once(once, [] { std::atexit(StopAtExit); });
   std::lock_guard<std::mutex> lock(LivingInstances().mutex);
   LivingInstances().instances.insert(instance);
-  for (const auto& part : {ProcessExports(), FileExports(), EngineExports(), NetworkExports()}) {
+  for (const auto& part :
+       {ProcessExports(), FileExports(), KernelExports(), EngineExports(), NetworkExports()}) {
     for (const auto& [name, function] : part) {
       exports.Set(name, Napi::Function::New(env, function, name));
     }

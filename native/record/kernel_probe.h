@@ -20,7 +20,7 @@ struct KernelAbilities {
   // or that its module is not loaded and may not be by us.
   int ulp_error = 0;
   // By version, cipher (in the order above) and direction: 0, or the errno of setsockopt; ENOENT
-  // without the algorithm.
+  // without the algorithm. All are ulp_error where that is not 0.
   int keys_error[2][4][2] = {};
   bool rekey = false;         // TLS 1.3 keys can be replaced (Linux 6.14)
   bool partial_poll = false;  // poll says POLLIN for a part of a record (before 6.12)
@@ -34,8 +34,9 @@ struct KernelAbilities {
   int Error(TlsVersion version, CipherType cipher, Direction direction) const;
 };
 
-// Takes some milliseconds. Where no connection over the loopback can be made, ulp_error has that
-// errno.
+// Takes some milliseconds; the first time on a machine more, because the kernel then looks for its
+// modules. Where no connection over the loopback can be made, ulp_error has that errno. What can't
+// be found out is told as the worse of the two. Thread safe.
 KernelAbilities ProbeKernel();
 
 }  // namespace ironsocket
