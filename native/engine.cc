@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <latch>
 #include <map>
 #include <mutex>
@@ -62,6 +63,17 @@ uint32_t FdConnections(uint32_t connections_open) {
   const uint64_t taken = open - theirs + kSpareFds;
   const uint64_t most = std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
   return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
+}
+
+KernelAbilities AbilitiesFor(const EngineOptions& options) {
+  KernelAbilities kernel = ProbeKernel();
+  for (auto& by_cipher : kernel.keys_error) {
+    for (auto& by_direction : by_cipher) {
+      if (!options.kernel_rx) by_direction[static_cast<size_t>(Direction::kReceive)] = EOPNOTSUPP;
+      if (!options.kernel_tx) by_direction[static_cast<size_t>(Direction::kSend)] = EOPNOTSUPP;
+    }
+  }
+  return kernel;
 }
 
 }  // namespace
@@ -161,6 +173,7 @@ void Engine::Impl::Replace(std::vector<std::shared_ptr<Listener>> next) {
 Engine::Engine(const EngineOptions& options, Log& log, EventSink sink)
     : impl_(std::make_unique<Impl>(log, std::move(sink))) {
   impl_->state.key_update_records = options.key_update_records;
+  impl_->state.kernel = AbilitiesFor(options);
   std::string* error = &impl_->start_error;
   for (uint32_t i = 0; i < std::max(1u, options.relay_threads) && error->empty(); ++i) {
     impl_->relays.push_back(std::make_unique<RelayThread>(impl_->state));

@@ -37,6 +37,11 @@ enum class Counter : size_t {
   kKeyUpdatesReceived,
   kKeyUpdatesSent,
   kTruncations,
+  kSessionsKernelTx,  // gauges: sessions whose direction the kernel carries
+  kSessionsKernelRx,
+  kOffloadsTx,  // directions that the kernel was given
+  kOffloadsRx,
+  kOffloadsRefused,
   kAcceptPauses,
   kLogLinesDropped,
   kCount,

@@ -8,6 +8,7 @@
 
 #include "engine.h"
 #include "log/log.h"
+#include "record/kernel_probe.h"
 
 namespace ironsocket {
 
@@ -34,6 +35,7 @@ struct EngineState {
   Log& log;
   const Engine::EventSink sink;
   uint64_t key_update_records = 0;  // 0: the AEAD limit
+  KernelAbilities kernel;           // does not change once threads run
 
   std::atomic<uint32_t> max_connections{0};
   std::atomic<uint32_t> fd_connections{

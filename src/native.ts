@@ -88,6 +88,11 @@ export const counterNames = [
   'key_updates_received',
   'key_updates_sent',
   'truncations',
+  'sessions_kernel_tx',
+  'sessions_kernel_rx',
+  'offloads_tx',
+  'offloads_rx',
+  'offloads_refused',
   'accept_pauses',
   'log_lines_dropped',
 ] as const;

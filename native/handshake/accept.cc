@@ -130,6 +130,12 @@ void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd 
       connection->local_address = PeerAddress::From(local);
     }
   }
+  // Now, because once the client has sent its FIN it can't be done any more; without keys it
+  // changes nothing.
+  if (listener->offload.mode != OffloadMode::kUserspace && state_.kernel.ulp_error == 0 &&
+      listener->bound.family() != AF_UNIX) {
+    connection->ulp = AttachUlp(fd.get()) == 0;
+  }
   connection->fd = std::move(fd);
   connection->accepted_ms = now_ms_;
   timers_.Arm(&connection->timer, listener->handshake_ms, now_ms_);

@@ -22,7 +22,7 @@ struct OffloadPolicy {
 
 // Why a direction is not (yet) carried by the kernel.
 enum class NotOffloaded : uint8_t {
-  kNone,  // it is, or will be at the next boundary
+  kNone,  // it is
   kConfigured,
   kNotTcp,
   kNoKernelTls,
@@ -30,13 +30,13 @@ enum class NotOffloaded : uint8_t {
   kNoRekey,
   kFragmentLimit,
   kFewBytes,    // `after` is not reached
-  kNoBoundary,  // nothing has reached a record boundary yet
+  kNoBoundary,  // the next record boundary is waited for
   kRefused,     // the kernel refused this session's keys or its ULP
 };
 // For the log: "the kernel can't rekey TLS 1.3"; "" for kNone.
 const char* ReasonText(NotOffloaded reason);
 
-// kNone where the kernel is to carry `direction` of a session over TCP.
+// kNone where policy and kernel want the kernel to carry `direction` of a session over TCP.
 NotOffloaded ChooseEngine(const KernelAbilities& kernel, OffloadMode mode, TlsVersion version,
                           CipherType cipher, Direction direction, uint16_t max_content);
 

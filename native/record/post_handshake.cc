@@ -67,7 +67,7 @@ Judgement Judge(TlsVersion version, const OpenedRecord& record, PostHandshakeSta
         if (++state->empty_records > kMaxEmptyRecords) return Fault(Alert::kUnexpectedMessage);
         return {Verdict::kIgnore};
       }
-      state->key_updates = state->empty_records = state->warning_alerts = 0;
+      state->OnData();
       return {Verdict::kData};
     case ContentType::kAlert:
       return JudgeAlert(version, record.content, state);

@@ -26,6 +26,9 @@ struct PostHandshakeState {
   uint8_t warning_alerts = 0;
   uint8_t renegotiations = 0;
   uint32_t hello_left = 0;  // TLS 1.2: bytes of a refused ClientHello that are still to come
+
+  // Application data came: what is counted without any in between begins anew.
+  void OnData() { key_updates = empty_records = warning_alerts = 0; }
 };
 
 enum class Verdict : uint8_t {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "net/shortage.h"
+#include "record/post_handshake.h"
 
 namespace ironsocket {
 namespace {
@@ -87,6 +88,25 @@ void UserspaceReceiver::Park(Receiving& rx) {
   begin_ = end_ = 0;
 }
 
+int UserspaceReceiver::NextKeys(Receiving& rx, int /*fd*/) {
+  aead_.Forget(rx.keys.id);
+  return NextGeneration(&rx.keys) ? 0 : -EIO;
+}
+
+ssize_t UserspaceReceiver::Discard(Receiving& /*rx*/, int fd, size_t limit) {
+  return ReceiveBytes(fd, scratch_, std::min(limit, BufferPool::kLargest));
+}
+
+size_t UserspaceReceiver::ToBoundary(const Receiving& rx) const {
+  const std::span<const uint8_t> bytes = rx.partial.bytes();
+  if (bytes.empty()) return 0;
+  if (bytes.size() < kHeaderLength) return kHeaderLength - bytes.size();
+  size_t length = 0;
+  if (ParseHeader(rx.keys, bytes.first<kHeaderLength>(), &length) != Alert::kNone) return 1;
+  return length > bytes.size() ? length - bytes.size()
+                               : 1;  // 1: there is a whole one, Fill says so
+}
+
 void UserspaceReceiver::Forget(Receiving& rx) {
   aead_.Forget(rx.keys.id);
   pool_.Release(&rx.partial);
@@ -129,6 +149,16 @@ bool UserspaceSender::SealControl(Sending& tx, ContentType type, std::span<const
   const size_t total = SealRecord(aead_, tx.keys, type, record, content.size());
   tx.unsent.end += static_cast<uint32_t>(total);
   return total > 0;
+}
+
+int UserspaceSender::SealKeyUpdate(Sending& tx, bool request_update) {
+  uint8_t message[kKeyUpdateLength];
+  WriteKeyUpdate(request_update, message);
+  const uint64_t old_id = tx.keys.id;
+  if (!SealControl(tx, ContentType::kHandshake, message)) return -ENOMEM;
+  if (!NextGeneration(&tx.keys)) return -EIO;
+  aead_.Forget(old_id);
+  return 0;
 }
 
 int UserspaceSender::Flush(Sending& tx, int fd) {

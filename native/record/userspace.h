@@ -20,7 +20,14 @@ class UserspaceReceiver final : public RecordReceiver {
   bool Ready(const Receiving& rx) const override;
   Next NextRecord(Receiving& rx, OpenedRecord* record, Alert* alert) override;
   void Park(Receiving& rx) override;
+  bool ShortMeansEmpty() const override { return true; }
+  int NextKeys(Receiving& rx, int fd) override;
+  ssize_t Discard(Receiving& rx, int fd, size_t limit) override;
   void Forget(Receiving& rx) override;
+
+  // Bytes to read so that the read ends with the record that was begun, or with its header where
+  // that is not whole yet. 0: there is no partial record, the next byte begins one.
+  size_t ToBoundary(const Receiving& rx) const;
 
  private:
   Aead& aead_;
@@ -40,7 +47,9 @@ class UserspaceSender final : public RecordSender {
   size_t Room(Sending& tx, size_t limit, std::span<iovec, kMaxPieces> pieces) override;
   bool Seal(Sending& tx, size_t length) override;
   bool SealControl(Sending& tx, ContentType type, std::span<const uint8_t> content) override;
+  int SealKeyUpdate(Sending& tx, bool request_update) override;
   int Flush(Sending& tx, int fd) override;
+  bool Drained(Sending&, int) override { return true; }
   void Forget(Sending& tx) override;
 
  private:

@@ -19,10 +19,6 @@ namespace {
 
 constexpr uint32_t kLingerMs = 5000;
 
-const char* EngineName(EngineKind engine) {
-  return engine == EngineKind::kKernel ? "kernel" : "userspace";
-}
-
 void AddAddresses(LogLine& line, const Session& session) {
   line.Add("connection_id", session.id)
       .Add("listener", session.listener->name)
@@ -36,6 +32,26 @@ void AddAddresses(LogLine& line, const Session& session) {
   } else {
     line.Add("server_ip", session.backend_address.ip())
         .Add("server_port", session.backend_address.port());
+  }
+}
+
+const char* EngineName(EngineKind engine) {
+  return engine == EngineKind::kKernel ? "kernel" : "userspace";
+}
+
+// Which engine each direction ended with, and why the kernel had not both.
+void AddEngines(LogLine& line, const Session& session) {
+  line.Add("engine_tx", EngineName(session.tx.engine))
+      .Add("engine_rx", EngineName(session.rx.engine));
+  const std::string_view tx = ReasonText(session.tx.why);
+  const std::string_view rx = ReasonText(session.rx.why);
+  if (tx.empty() && rx.empty()) return;
+  if (tx == rx || rx.empty()) {
+    line.Add("engine_reason", tx);
+  } else if (tx.empty()) {
+    line.Add("engine_reason", rx);
+  } else {
+    line.Add("engine_reason_tx", tx).Add("engine_reason_rx", rx);
   }
 }
 
@@ -65,6 +81,8 @@ const char* ReasonName(CloseReason reason) {
       return "idle_timeout";
     case CloseReason::kHalfClosedTimeout:
       return "half_closed_timeout";
+    case CloseReason::kNoRekey:
+      return "no_rekey";
     case CloseReason::kDrained:
       return "drained";
     case CloseReason::kStopped:
@@ -87,7 +105,7 @@ void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert
   session->alert = alert;
   const uint8_t message[] = {kAlertFatal, static_cast<uint8_t>(alert)};
   if (session->close_notify_sent ||
-      !sender_.SealControl(session->tx, ContentType::kAlert, message)) {
+      !SenderOf(*session).SealControl(session->tx, ContentType::kAlert, message)) {
     return ResetBoth(session, reason);
   }
   session->reason = reason;
@@ -98,9 +116,9 @@ void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert
 // arrive.
 void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
   const uint8_t message[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
-  const bool stuck = !session->tx.unsent.empty();
+  const bool stuck = session->tx.pending();
   if (stuck || (!session->close_notify_sent &&
-                !sender_.SealControl(session->tx, ContentType::kAlert, message))) {
+                !SenderOf(*session).SealControl(session->tx, ContentType::kAlert, message))) {
     return ResetBoth(session, reason);
   }
   session->close_notify_sent = true;
@@ -112,7 +130,7 @@ void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
 void RelayThread::BeginClosing(Session* session) {
   CloseBackend(session);
   pool_.Release(&session->to_backend);
-  receiver_.Forget(session->rx);
+  ReceiverOf(*session).Forget(session->rx);
   session->phase = Phase::kClosing;
   session->probing = false;
   timers_.Arm(&session->timer, kLingerMs, now_ms_);
@@ -143,10 +161,7 @@ void RelayThread::ClosingTurn(Session* session) {
   if (!session->client_shut) {
     const Step step = FlushToClient(session);
     if (step == Step::kEnded) return;
-    if (step == Step::kGoOn) {
-      shutdown(session->client.get(), SHUT_WR);
-      session->client_shut = true;
-    }
+    if (step == Step::kGoOn) ShutClient(session);
   }
   DiscardClient(session);
   if (session->dead) return;
@@ -203,10 +218,8 @@ void RelayThread::LogEnd(Session* session) {
         .Add("error_desc", strerror(session->connect_error));
   }
   const Block& sni = session->sni;
-  line.Add("engine_tx", EngineName(session->tx_engine))
-      .Add("engine_rx", EngineName(session->rx_engine))
-      .Add("engine_reason", "offload is not available")
-      .Add("tls_version", VersionName(session->suite->version))
+  AddEngines(line, *session);
+  line.Add("tls_version", VersionName(session->suite->version))
       .Add("ciphersuite", session->suite->name)
       .Add("group", session->group)
       .Add("resumed", session->resumed)

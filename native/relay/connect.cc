@@ -13,9 +13,6 @@
 namespace ironsocket {
 namespace {
 
-constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-constexpr uint64_t kBackendBit = 1;
-
 // The address is not to blame, trying again later may help: a unix socket with a full backlog says
 // EAGAIN, a machine without a free local port EADDRNOTAVAIL.
 bool IsPassing(int error) { return IsShortage(error) || error == EAGAIN || error == EADDRNOTAVAIL; }
@@ -57,7 +54,7 @@ int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
     return errno;
   }
   const uint64_t tag = reinterpret_cast<uint64_t>(session) | kBackendBit;
-  if (const int error = epoll_.Add(fd.get(), kEvents, tag)) return -error;
+  if (const int error = epoll_.Add(fd.get(), kSessionEvents, tag)) return -error;
   session->backend_readable = session->backend_writable = false;
   session->backend_hangup = session->backend_error = false;
   session->backend = std::move(fd);
@@ -66,7 +63,7 @@ int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
 }
 
 void RelayThread::ConnectTurn(Session* session) {
-  if (session->client_error) return ResetBoth(session, CloseReason::kClientReset);
+  if (ClientIsDead(session)) return ResetBoth(session, CloseReason::kClientReset);
   if (!session->backend.valid()) {
     if (!session->starved) ConnectNext(session);
     return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "relay/relay_thread.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -8,17 +9,25 @@ namespace ironsocket {
 namespace {
 
 constexpr uint64_t kInboxTag = 0;
-constexpr uint64_t kBackendBit = 1;  // the rest of a tag is the Session*
-constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 constexpr int64_t kStarvedMs = 50;
+
+// Not more than half of the records that a key may open can have passed in between, even of one
+// byte each.
+uint32_t SampleBytes(const EngineState& state) {
+  constexpr uint64_t kMost = 8 * 1024 * 1024;
+  const uint64_t limit = state.key_update_records ? state.key_update_records : 2 * kMost;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(limit / 2, 1, kMost));
+}
 
 }  // namespace
 
 RelayThread::RelayThread(EngineState& state)
     : state_(state),
       scratch_(new uint8_t[BufferPool::kLargest]),
-      receiver_(aead_, pool_, scratch_.get()),
-      sender_(aead_, pool_, scratch_.get()) {}
+      userspace_receiver_(aead_, pool_, scratch_.get()),
+      userspace_sender_(aead_, pool_, scratch_.get()),
+      kernel_receiver_(scratch_.get(), state.kernel.rekey, SampleBytes(state)),
+      kernel_sender_(pool_, scratch_.get(), state.kernel.rekey) {}
 
 RelayThread::~RelayThread() { Join(); }
 
@@ -146,7 +155,10 @@ void RelayThread::RunTurn(Session* session) {
 }
 
 void RelayThread::Starve(Session* session) {
-  session->starved = true;
+  if (!session->starved) {
+    session->starved = true;
+    session->starved_next = std::exchange(starved_, session);
+  }
   StarveUntilLater();
 }
 
@@ -156,10 +168,11 @@ void RelayThread::StarveUntilLater() {
 
 void RelayThread::WakeStarved() {
   starved_until_ms_ = 0;
-  for (Session* session = all_; session; session = session->all_next) {
-    if (!session->starved) continue;
+  for (Session* session = std::exchange(starved_, nullptr); session;) {
+    Session* next = session->starved_next;
     session->starved = false;
-    Enqueue(session);
+    Enqueue(session);  // not if it has ended meanwhile
+    session = next;
   }
   auto waiting = std::exchange(waiting_, {});
   for (auto& established : waiting) {
@@ -191,7 +204,7 @@ bool RelayThread::Create(Established& established) {
   Session* session = slab_.Create();
   if (!session) return false;
   const uint64_t tag = reinterpret_cast<uint64_t>(session);
-  if (epoll_.Add(established.client.get(), kEvents, tag) != 0) {
+  if (epoll_.Add(established.client.get(), kSessionEvents, tag) != 0) {
     slab_.Destroy(session);
     return false;
   }
@@ -214,13 +227,6 @@ bool RelayThread::Create(Established& established) {
 // Moves a finished handshake into its session. False when its bytes don't fit into blocks, which
 // Secure has made certain.
 bool RelayThread::TakeOver(Session* session, Established& established) {
-  uint8_t header[kMaxProxyHeader];
-  const size_t header_length =
-      WriteProxyHeader(established.listener->proxy_protocol,
-                       {established.client_address, established.local_address,
-                        VersionName(established.tls.suite->version), established.tls.suite->name,
-                        established.tls.sni, established.tls.alpn, "userspace"},
-                       header);
   session->id = established.id;
   session->listener = std::move(established.listener);
   session->client = std::move(established.client);
@@ -236,10 +242,19 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
   session->rx_window = session->tx_window = kMaxPlaintext;
   const std::span<const uint8_t> sni(reinterpret_cast<const uint8_t*>(established.tls.sni.data()),
                                      established.tls.sni.size());
-  return pool_.Append(&session->sni, sni) &&
-         pool_.Append(&session->rx.partial, established.leftover) &&
-         pool_.Append(&session->tx.unsent, established.unsent) &&
-         pool_.Append(&session->to_backend, {header, header_length});
+  if (!pool_.Append(&session->sni, sni) ||
+      !pool_.Append(&session->rx.partial, established.leftover) ||
+      !pool_.Append(&session->tx.unsent, established.unsent)) {
+    return false;
+  }
+  ChooseEngines(session, established.ulp);
+  uint8_t header[kMaxProxyHeader];
+  const size_t header_length = WriteProxyHeader(
+      session->listener->proxy_protocol,
+      {session->client_address, session->local_address, VersionName(session->suite->version),
+       session->suite->name, established.tls.sni, established.tls.alpn, EnginesName(*session)},
+      header);
+  return pool_.Append(&session->to_backend, {header, header_length});
 }
 
 // The session has ended: everything it holds is given back now, its memory at the end of the round.
@@ -250,8 +265,9 @@ void RelayThread::Bury(Session* session) {
   CloseBackend(session);
   epoll_.Remove(session->client.get());
   session->client.Reset();
-  receiver_.Forget(session->rx);
-  sender_.Forget(session->tx);
+  ReceiverOf(*session).Forget(session->rx);
+  SenderOf(*session).Forget(session->tx);
+  UncountEngines(*session);
   pool_.Release(&session->to_backend);
   pool_.Release(&session->sni);
   (session->all_previous ? session->all_previous->all_next : all_) = session->all_next;
@@ -265,7 +281,7 @@ void RelayThread::Bury(Session* session) {
 void RelayThread::DestroyBuried() {
   size_t kept = 0;
   for (Session* session : buried_) {
-    if (session->queued) {
+    if (session->queued || session->starved) {
       buried_[kept++] = session;
     } else {
       slab_.Destroy(session);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A relay thread: owns its sessions from the end of their handshake to their last byte. Loop,
-// timers and run queue are in relay_thread.cc, the way of a session in connect.cc, transfer.cc and
-// closing.cc, in this order.
+// timers and run queue are in relay_thread.cc, the way of a session in connect.cc, transfer.cc with
+// to_backend.cc and to_client.cc, and closing.cc, in this order; offload.cc hands a direction to
+// the kernel, splice.cc moves its bulk.
 #pragma once
 
 #include <sys/uio.h>
@@ -19,11 +20,18 @@
 #include "loop/thread.h"
 #include "loop/timers.h"
 #include "record/aead.h"
+#include "record/kernel.h"
 #include "record/userspace.h"
+#include "relay/pipe.h"
 #include "relay/session.h"
 #include "relay/slab.h"
 
 namespace ironsocket {
+
+// What a relay thread's epoll watches, and its tags: a Session*, with kBackendBit for the backend's
+// socket.
+inline constexpr uint32_t kSessionEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+inline constexpr uint64_t kBackendBit = 1;
 
 class RelayThread {
  public:
@@ -93,24 +101,52 @@ class RelayThread {
 
   // transfer.cc
   void RelayTurn(Session* session);
+  Step WaitForRoom(Session* session, int error, Side side);
+  bool ClientIsDead(Session* session);
+  void CheckErrors(Session* session);
+  void RelayTimeout(Session* session);
+  void ArmForState(Session* session, bool active);
+
+  // to_backend.cc
   void PumpToBackend(Session* session);
   Step ReadClient(Session* session, size_t* budget);
   Step OpenRecords(Session* session, ssize_t filled, size_t* budget);
   Step OnControl(Session* session, const Judgement& judgement);
+  Step OnKeyUpdate(Session* session);
   Step Forward(Session* session, Gather* gather);
   Step DeliverParked(Session* session);
   Step BackendWriteFailed(Session* session, int error);
   void EndOfClient(Session* session);
   void DiscardClient(Session* session);
+
+  // to_client.cc
   void PumpToClient(Session* session);
   Step ReadBackend(Session* session, size_t* budget);
+  Step BackendReadEnded(Session* session, int error);
   Step FlushToClient(Session* session);
+  void SendFailed(Session* session, int error);
+  bool ShutClient(Session* session);
   bool KeyUpdateDue(Session* session);
   bool SendKeyUpdate(Session* session);
-  Step WaitForRoom(Session* session, int error, Side side);
-  void CheckErrors(Session* session);
-  void RelayTimeout(Session* session);
-  void ArmForState(Session* session, bool active);
+
+  // offload.cc
+  RecordReceiver& ReceiverOf(const Session& session);
+  RecordSender& SenderOf(const Session& session);
+  void ChooseEngines(Session* session, bool ulp);
+  bool WantsKernelRx(Session* session) const;
+  bool WantsKernelTx(Session* session) const;
+  void OffloadReceiving(Session* session);
+  void OffloadSending(Session* session);
+  void UncountEngines(const Session& session);
+
+  // splice.cc
+  bool MaySpliceToBackend(const Session& session);
+  bool MaySpliceToClient(const Session& session);
+  Step SpliceToBackend(Session* session, size_t* budget, bool* records_left);
+  Step ForwardPipe(Session* session, size_t length);
+  Step SpliceToClient(Session* session, size_t* budget);
+  Step SendPipe(Session* session, size_t length);
+  bool ParkPipe(Block* block, size_t length);
 
   // closing.cc
   void Finish(Session* session);
@@ -135,12 +171,16 @@ class RelayThread {
   BufferPool pool_;
   std::unique_ptr<uint8_t[]> scratch_;
   Aead aead_;
-  UserspaceReceiver receiver_;
-  UserspaceSender sender_;
+  UserspaceReceiver userspace_receiver_;
+  UserspaceSender userspace_sender_;
+  KernelReceiver kernel_receiver_;
+  KernelSender kernel_sender_;
+  Pipe pipe_;  // empty between turns
   Slab<Session> slab_;
   Session* all_ = nullptr;       // every session of the thread
   Session* run_head_ = nullptr;  // sessions with something to do, in order
   Session* run_tail_ = nullptr;
+  Session* starved_ = nullptr;
   std::vector<Session*> buried_;  // ended; freed once no event of the batch can name them
   std::vector<std::unique_ptr<Established>> waiting_;  // for memory
   int64_t now_ms_ = 0;

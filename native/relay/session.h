@@ -27,6 +27,7 @@ struct Established {
   PeerAddress client_address;
   PeerAddress local_address;
   int64_t accepted_ms = 0;
+  bool ulp = false;  // the socket has the ULP "tls"
   HandshakeResult tls;
   std::vector<uint8_t> leftover;  // bytes of records that were read past the handshake
   std::vector<uint8_t> unsent;  // bytes of the handshake's last flight that the socket did not take
@@ -59,17 +60,24 @@ enum class CloseReason : uint8_t {
   kConnectTimeout,
   kIdleTimeout,
   kHalfClosedTimeout,
+  kNoRekey,  // new keys were due, and the kernel that has the session can't change them
   kStopped,  // the worker ended
   kDrained,  // ended by drain or by the operator
   kInternalError,
 };
 const char* ReasonName(CloseReason reason);
 
+struct Session;
+// "kernel", "kernel-tx", "kernel-rx" or "userspace": who carries it, or will from the next record
+// boundary on.
+const char* EnginesName(const Session& session);
+
 struct Session {
   TimerNode timer;  // first: a TimerNode* is a Session*
   Session* run_next = nullptr;
   Session* all_previous = nullptr;
   Session* all_next = nullptr;
+  Session* starved_next = nullptr;
 
   uint64_t id = 0;
   std::shared_ptr<Listener> listener;
@@ -93,6 +101,7 @@ struct Session {
   int64_t accepted_ms = 0;
   uint64_t bytes_from_client = 0;
   uint64_t bytes_to_client = 0;
+  uint64_t splice_from = 0;  // where in bytes_from_client its records may be large again
   const Suite* suite = nullptr;
   const char* group = "";
   int connect_error = 0;
@@ -103,8 +112,6 @@ struct Session {
   Flow to_client_flow = Flow::kOpen;
   CloseReason reason = CloseReason::kNone;
   Alert alert = Alert::kNone;  // sent or received with `reason`
-  EngineKind rx_engine = EngineKind::kUserspace;
-  EngineKind tx_engine = EngineKind::kUserspace;
 
   bool queued : 1 = false;
   bool dead : 1 = false;
@@ -113,7 +120,7 @@ struct Session {
   bool client_writable : 1 = true;
   bool probing : 1 =
       false;  // a timeout has passed, but bytes were queued: is a peer still reading?
-  bool starved : 1 = false;        // waits for memory or descriptors
+  bool starved : 1 = false;        // waits for memory or descriptors, or looks again soon
   bool client_hangup : 1 = false;  // EPOLLRDHUP seen: read on until the end shows
   bool client_error : 1 = false;   // EPOLLERR seen
   bool client_ended : 1 = false;   // read the client's FIN
@@ -128,6 +135,7 @@ struct Session {
   bool key_update_owed : 1 = false;       // the client asked for our next generation
   bool key_update_request : 1 = false;    // ask for the client's in our next one
   bool key_update_requested : 1 = false;  // asked already for this receiving generation
+  bool no_splice : 1 = false;             // one of its sockets can't
 };
 
 static_assert(sizeof(Session) <= 768);

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// From userspace to the kernel, for each direction by itself: at a record boundary, at once or
+// after `offload_after` bytes. There is no way back. A direction that the kernel refuses stays
+// where it is.
+#include "record/offload.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "relay/relay_thread.h"
+
+namespace ironsocket {
+
+const char* EnginesName(const Session& session) {
+  const auto kernel = [](EngineKind engine, NotOffloaded why) {
+    return engine == EngineKind::kKernel || why == NotOffloaded::kNoBoundary;
+  };
+  const bool tx = kernel(session.tx.engine, session.tx.why);
+  const bool rx = kernel(session.rx.engine, session.rx.why);
+  if (tx && rx) return "kernel";
+  return tx ? "kernel-tx" : rx ? "kernel-rx" : "userspace";
+}
+
+RecordReceiver& RelayThread::ReceiverOf(const Session& session) {
+  if (session.rx.engine == EngineKind::kKernel) return kernel_receiver_;
+  return userspace_receiver_;
+}
+
+RecordSender& RelayThread::SenderOf(const Session& session) {
+  if (session.tx.engine == EngineKind::kKernel) return kernel_sender_;
+  return userspace_sender_;
+}
+
+// At the start of a session, when its leftover bytes are in place. `ulp`: its socket has the ULP.
+void RelayThread::ChooseEngines(Session* session, bool ulp) {
+  const OffloadPolicy& policy = session->listener->offload;
+  const auto choose = [&](Direction direction) {
+    if (policy.mode != OffloadMode::kUserspace && session->client_address.family() == AF_UNIX) {
+      return NotOffloaded::kNotTcp;
+    }
+    const NotOffloaded why =
+        ChooseEngine(state_.kernel, policy.mode, session->suite->version, session->suite->cipher,
+                     direction, session->tx.max_content);
+    if (why != NotOffloaded::kNone) return why;
+    if (!ulp) return NotOffloaded::kRefused;
+    return policy.after > 0 ? NotOffloaded::kFewBytes : NotOffloaded::kNoBoundary;
+  };
+  session->rx.why = choose(Direction::kReceive);
+  session->tx.why = choose(Direction::kSend);
+  if (WantsKernelRx(session) && session->rx.partial.empty()) OffloadReceiving(session);
+  if (WantsKernelTx(session) && !session->tx.pending()) OffloadSending(session);
+}
+
+bool RelayThread::WantsKernelRx(Session* session) const {
+  NotOffloaded& why = session->rx.why;
+  if (why == NotOffloaded::kFewBytes &&
+      session->bytes_from_client >= session->listener->offload.after) {
+    why = NotOffloaded::kNoBoundary;
+  }
+  return why == NotOffloaded::kNoBoundary;
+}
+
+bool RelayThread::WantsKernelTx(Session* session) const {
+  NotOffloaded& why = session->tx.why;
+  if (why == NotOffloaded::kFewBytes &&
+      session->bytes_to_client >= session->listener->offload.after) {
+    why = NotOffloaded::kNoBoundary;
+  }
+  return why == NotOffloaded::kNoBoundary;
+}
+
+void RelayThread::OffloadReceiving(Session* session) {
+  const uint64_t old_id = session->rx.keys.id;
+  if (kernel_receiver_.Begin(session->rx, session->client.get()) != 0) {
+    session->rx.why = NotOffloaded::kRefused;
+    return counters_.Add(Counter::kOffloadsRefused);
+  }
+  aead_.Forget(old_id);
+  // What is queued already was announced before: nobody will do so again.
+  session->client_readable = true;
+  counters_.Add(Counter::kOffloadsRx);
+  counters_.Add(Counter::kSessionsKernelRx);
+}
+
+void RelayThread::OffloadSending(Session* session) {
+  const uint64_t old_id = session->tx.keys.id;
+  if (kernel_sender_.Begin(session->tx, session->client.get()) != 0) {
+    session->tx.why = NotOffloaded::kRefused;
+    return counters_.Add(Counter::kOffloadsRefused);
+  }
+  aead_.Forget(old_id);
+  counters_.Add(Counter::kOffloadsTx);
+  counters_.Add(Counter::kSessionsKernelTx);
+}
+
+// The gauges of a session that has ended.
+void RelayThread::UncountEngines(const Session& session) {
+  if (session.rx.engine == EngineKind::kKernel) counters_.Subtract(Counter::kSessionsKernelRx);
+  if (session.tx.engine == EngineKind::kKernel) counters_.Subtract(Counter::kSessionsKernelTx);
+}
+
+}  // namespace ironsocket
