@@ -1,31 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Runs every check and test in order, each in a process of its own with a deadline, and adds up what they count. A passing step is
-// one line; a failing one shows its output. Arguments keep only the steps whose name contains one of them. The last line is
+// Runs every check and test in order, each in a process of its own with a deadline, and adds up what they count: natively with the
+// userspace engine, then under kernels that have kTLS with the kernel engine. A passing step is one line; a failing one shows its
+// output. Arguments keep only the steps whose name contains one of them. The last line is
 //   N passed, N failed, N skipped
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
-
-interface Counts {
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-}
-
-interface Step {
-  readonly name: string;
-  readonly command: readonly string[];
-  /** Seconds. */
-  readonly deadline: number;
-  /** Reads the counts out of the output of a step that ended with 0; left out: the step is one test. */
-  readonly count?: (output: string) => Counts | undefined;
-  readonly env?: NodeJS.ProcessEnv;
-  /** Not beside others: it measures. */
-  readonly alone?: boolean;
-  /** Programs without which it is skipped. */
-  readonly needs?: readonly string[];
-}
+import { basename, dirname, join } from 'node:path';
+import { type Kernel, type LabTest, labName, runInLabs } from './lab/lab.ts';
+import { type Counts, doctestCounts, runStep, type Step, suiteCounts, testFile } from './run-step.ts';
 
 const node = process.execPath;
 const bin = 'node_modules/.bin';
@@ -38,20 +21,35 @@ execFileSync(node, ['test/helpers/certificates.ts']);
 
 const cores = availableParallelism();
 const wanted = process.argv.slice(2);
+const isWanted = (name: string): boolean => wanted.length === 0 || wanted.some((part) => name.includes(part));
+const behaviour = filesBelow('test/behaviour', /\.test\.ts$/).sort();
+const kernelTests = 'build-native/plain/kernel-tests';
+const total = { passed: 0, failed: 0, skipped: 0 };
+const failedSteps: string[] = [];
+
+const lab = labTests().filter((test) => isWanted(labName(test)));
 const steps = [
   ...checks(),
   ...testFiles('test/unit', 'test/helpers'),
   ...native(),
-  ...testFiles('test/behaviour'),
-].filter((step) => wanted.length === 0 || wanted.some((part) => step.name.includes(part)));
-const total = { passed: 0, failed: 0, skipped: 0 };
-const failedSteps: string[] = [];
+  ...testFiles('test/behaviour').map((step) => ({ ...step, env: { IRONSOCKET_TEST_ENGINES: 'userspace' } })),
+  buildOfKernelTests(),
+].filter(({ name }) => isWanted(name) || (name.includes(kernelTests) && lab.some(({ file }) => file === kernelTests)));
 await runAll(steps);
+await runInLabs(lab, labEnvironment(), (test, counts) => add(labName(test), counts));
 for (const name of failedSteps) console.log(`failed: ${name}`);
-if (steps.length === 0) console.log(`nothing is called ${wanted.join(' or ')}`);
+const none = steps.length + lab.length === 0;
+if (none) console.log(`nothing is called ${wanted.join(' or ')}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 const skipsCount = process.env.CI !== undefined;
-process.exitCode = total.failed > 0 || steps.length === 0 || (skipsCount && total.skipped > 0) ? 1 : 0;
+process.exitCode = total.failed > 0 || none || (skipsCount && total.skipped > 0) ? 1 : 0;
+
+function add(name: string, counts: Counts): void {
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+  if (counts.failed > 0) failedSteps.push(name);
+}
 
 function checks(): Step[] {
   const cc = filesBelow('native', /\.(cc|h)$/).concat(filesBelow('test', /\.(cc|h)$/));
@@ -100,13 +98,39 @@ function native(): Step[] {
 
 function testFiles(...directories: string[]): Step[] {
   const files = directories.flatMap((directory) => filesBelow(directory, /\.test\.ts$/)).sort();
-  return files.map((file) => ({
-    name: file,
-    command: [node, '--disable-warning=ExperimentalWarning', file],
-    deadline: 180,
-    count: suiteCounts,
-    alone: /^\/\/ Runs alone/m.test(readFileSync(file, 'utf8')),
-  }));
+  return files.map((file) => testFile(file, 180));
+}
+
+/** Without sanitizers: inside the lab they would find no memory to shadow. */
+function buildOfKernelTests(): Step {
+  const directory = dirname(kernelTests);
+  const configure = `cmake -S native -B ${directory} -DCMAKE_BUILD_TYPE=RelWithDebInfo`;
+  const build = `${configure} && cmake --build ${directory} -j ${cores} --target ${basename(kernelTests)}`;
+  return {
+    name: `build of ${kernelTests}`,
+    command: ['bash', '-c', build],
+    deadline: 900,
+    needs: ['cmake', 'g++'],
+    alone: true,
+  };
+}
+
+function labTests(): LabTest[] {
+  const everywhere: readonly Kernel[] = ['6.1', 'newest'];
+  return [
+    ...everywhere.flatMap((kernel) => [kernelTests, ...behaviour].map((file) => ({ kernel, file }))),
+    { kernel: '6.12', file: kernelTests },
+  ];
+}
+
+/** For tests inside the lab. Its one CPU has slow system calls, and the AES of its kernel is plain C. */
+function labEnvironment(): string[] {
+  return [
+    'IRONSOCKET_TEST_ENGINES=kernel,kernel-tx,kernel-rx',
+    'IRONSOCKET_TEST_TIME_FACTOR=5',
+    'IRONSOCKET_TEST_BULK_MIB=16',
+    `IRONSOCKET_TEST_CERTIFICATES=${process.env.IRONSOCKET_TEST_CERTIFICATES}`,
+  ];
 }
 
 /** Steps keep their order; neighbours that may run side by side do, as many as there are cores. */
@@ -115,94 +139,13 @@ async function runAll(list: readonly Step[]): Promise<void> {
   for (const step of list) {
     const parallel = step.count === suiteCounts && step.alone !== true;
     while (running.size >= (parallel ? cores : 1)) await Promise.race(running);
-    const run = runStep(step).finally(() => running.delete(run));
+    const run = runStep(step)
+      .then((counts) => add(step.name, counts))
+      .finally(() => running.delete(run));
     running.add(run);
     if (!parallel) await run;
   }
   await Promise.all(running);
-}
-
-async function runStep(step: Step): Promise<void> {
-  const missing = step.needs?.filter((program) => !isInstalled(program)) ?? [];
-  if (missing.length > 0) {
-    console.log(`skipped  ${step.name}: ${missing.join(', ')} not installed`);
-    total.skipped++;
-    return;
-  }
-  const started = performance.now();
-  const { output, ending } = await runCommand(step);
-  const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  const counted = step.count?.(output) ?? (step.count === undefined ? { passed: 1, failed: 0, skipped: 0 } : undefined);
-  const failed = ending === 'exit 0' && counted !== undefined ? counted.failed : Math.max(counted?.failed ?? 1, 1);
-  const passed = step.count === undefined && failed > 0 ? 0 : (counted?.passed ?? 0);
-  total.passed += passed;
-  total.failed += failed;
-  total.skipped += counted?.skipped ?? 0;
-  if (failed > 0) {
-    failedSteps.push(step.name);
-    console.log(
-      `${output.trimEnd()}\nFAILED   ${step.name}: ${ending}, ${failed} failed, ${passed} passed, ${seconds} s`,
-    );
-    return;
-  }
-  for (const line of output.split('\n')) if (line.startsWith('skipped: ')) console.log(line);
-  console.log(`ok       ${step.name}: ${passed} passed, ${seconds} s`);
-}
-
-function runCommand(step: Step): Promise<{ output: string; ending: string }> {
-  const [program = '', ...args] = step.command;
-  // A group of its own, so that nothing a test leaves behind outlives the step.
-  const child = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...step.env },
-    detached: true,
-  });
-  const output: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => output.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => output.push(chunk));
-  return new Promise((resolve) => {
-    let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
-      killGroup(child.pid);
-    }, step.deadline * 1000);
-    child.on('error', (error) => output.push(Buffer.from(error.message)));
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      const ending = timedOut
-        ? `not done after ${step.deadline} s`
-        : code === null
-          ? `signal ${signal}`
-          : `exit ${code}`;
-      resolve({ output: Buffer.concat(output).toString(), ending });
-    });
-    child.on('exit', () => killGroup(child.pid));
-  });
-}
-
-function killGroup(pid: number | undefined): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
-  } catch {
-    // Everyone in it has ended.
-  }
-}
-
-function suiteCounts(output: string): Counts | undefined {
-  return parseCounts(/^counts: (\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(output));
-}
-
-function doctestCounts(output: string): Counts | undefined {
-  return parseCounts(/test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed\s*\|\s*(\d+) skipped/.exec(output));
-}
-
-function parseCounts(match: RegExpExecArray | null): Counts | undefined {
-  if (match === null) return undefined;
-  return { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]) };
-}
-
-function isInstalled(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((directory) => existsSync(join(directory, program)));
 }
 
 function filesBelow(directory: string, pattern: RegExp): string[] {

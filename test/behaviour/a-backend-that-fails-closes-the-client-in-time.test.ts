@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Refused, never answering, gone at once: the client sees RST, never a clean end, and the next client is served.
+
 import * as assert from 'uvu/assert';
 import { startBackend, startBlackHole } from '../helpers/backends.ts';
 import { freePort } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { alert } from '../helpers/tls-records.ts';
 import { variants } from '../helpers/variants.ts';
 
@@ -37,11 +39,11 @@ for (const variant of await variants({ listeners })) {
   };
 
   test(`${label}: refused`, async () => {
-    assert.ok((await fails(refused, /backend_failed/)) < 1000);
+    assert.ok((await fails(refused, /backend_failed/)) < 1000 * timeFactor);
   });
   test(`${label}: a black hole ends at connect_timeout`, async () => {
     const ms = await fails(holePort, /connect_timeout/);
-    assert.ok(ms > 600 && ms < 3000, `${ms}`);
+    assert.ok(ms > 600 && ms < 3000 * timeFactor, `${ms}`);
   });
   test(`${label}: reset right after connecting`, async () => {
     await fails(rudePort, /backend_reset|backend_failed/);
@@ -82,7 +84,7 @@ for (const variant of await variants({ listeners })) {
     const server = await good.next();
     server.finish('served');
     assert.is((await client.outcome()).data, 'served');
-    assert.ok(performance.now() - started < 500);
+    assert.ok(performance.now() - started < 500 * timeFactor);
     for (const each of [client, ...waiting]) each.peer.reset();
   });
 

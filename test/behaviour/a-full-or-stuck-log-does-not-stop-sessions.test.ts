@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Lines that can't be written are dropped and counted; no thread that moves bytes ever waits for the log.
+
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { tlsConnect } from '../helpers/tls-client.ts';
 
 const backend = await startEcho();
@@ -28,7 +30,7 @@ async function sessions(proxy: RunningProxy, count: number): Promise<number> {
 
 test('/dev/full', async () => {
   const proxy = await startProxy({ listeners, log: false, config: { log: { level: 'debug', file: '/dev/full' } } });
-  assert.ok((await sessions(proxy, 200)) < 1000);
+  assert.ok((await sessions(proxy, 200)) < 1000 * timeFactor);
   await proxy.stop();
 });
 
@@ -37,7 +39,7 @@ test(
   async () => {
     const proxy = await startProxy({ listeners });
     proxy.child.stdout?.pause();
-    assert.ok((await sessions(proxy, 3000)) < 1000);
+    assert.ok((await sessions(proxy, 3000)) < 1000 * timeFactor);
     proxy.child.stdout?.resume();
     const line = await proxy.log.waitFor({ event: 'log_dropped' });
     assert.ok(Number(line.count) > 0);
@@ -58,6 +60,6 @@ test('a stuck pipe does not hold up the end', async () => {
   proxy.child.kill('SIGTERM');
   const exited = new Promise((resolve) => proxy.child.on('exit', resolve));
   assert.is(await exited, 0);
-  assert.ok(performance.now() - started < 4000);
+  assert.ok(performance.now() - started < 4000 * timeFactor);
   proxy.child.stdout?.destroy();
 });

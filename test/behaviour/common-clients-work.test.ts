@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // curl, openssl s_client and gnutls-cli as users run them.
+
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
@@ -11,6 +12,7 @@ import * as assert from 'uvu/assert';
 import { KnownStream, startBackend, startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
 import { afterAll, test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { sharedProxy } from '../helpers/variants.ts';
 
 const body = new KnownStream(9).next(5_000_000);
@@ -40,7 +42,7 @@ async function talk(program: string, args: readonly string[], input: string, unt
   let output = '';
   try {
     await new Promise<void>((resolve, reject) => {
-      setTimeout(() => reject(new Error(`${program} said only: ${output}`)), 10_000).unref();
+      setTimeout(() => reject(new Error(`${program} said only: ${output}`)), 10_000 * timeFactor).unref();
       child.on('error', reject);
       child.on('exit', (code) => reject(new Error(`${program} ended with ${code}: ${output}`)));
       const take = (text: string): void => {
@@ -58,7 +60,7 @@ async function talk(program: string, args: readonly string[], input: string, unt
 }
 
 async function curl(...args: string[]): Promise<Buffer> {
-  const common = ['--silent', '--show-error', '--fail', '--max-time', '15', '--cacert', ecdsa.cert];
+  const common = ['--silent', '--show-error', '--fail', '--max-time', String(15 * timeFactor), '--cacert', ecdsa.cert];
   const all = [...common, ...args, `https://localhost:${webPort}/`];
   return (await promisify(execFile)('curl', all, { maxBuffer: 1 << 24, encoding: 'buffer' })).stdout;
 }
@@ -92,7 +94,7 @@ for (const version of ['1.2', '1.3']) {
 
   test(`openssl s_client, TLS ${version}: max_fragment_length bounds our records`, async () => {
     const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, flag, '-maxfraglen', '512', '-msg', '-ign_eof'];
-    const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 });
+    const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 * timeFactor });
     running.child.stdin?.end();
     const output = (await running).stdout;
     const headers = [...output.matchAll(/<<< \S+(?: \S+)?, RecordHeader \[length 0005\]\n\s+17 03 03 (\S\S) (\S\S)/g)];
@@ -112,7 +114,7 @@ for (const version of ['1.2', '1.3']) {
 test('openssl s_client: a ticket allows no early data', async () => {
   // s_client writes what it knows of tickets when it ends.
   const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, '-tls1_3', '-ign_eof'];
-  const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 });
+  const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 * timeFactor });
   running.child.stdin?.end();
   const { stdout } = await running;
   assert.match(stdout, 'New Session Ticket arrived');

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT
 // close_notify or an alert to the client, RST to the backend. Bytes in either direction start the time again.
+
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { alert } from '../helpers/tls-records.ts';
 import { variants } from '../helpers/variants.ts';
 
 const backend = await startBackend();
+/** Milliseconds; bytes that come every `pause` keep a session. */
+const timeout = 600 * timeFactor ** 0.5;
+const pause = (timeout * 2) / 3;
 const listeners = [
-  { name: 'idle', backend: backend.address, timeouts: { idle: '600ms' } },
-  { name: 'half', backend: backend.address, timeouts: { half_closed: '600ms', idle: '1h' } },
+  { name: 'idle', backend: backend.address, timeouts: { idle: `${timeout}ms` } },
+  { name: 'half', backend: backend.address, timeouts: { half_closed: `${timeout}ms`, idle: '1h' } },
 ];
 
 for (const { proxy, version, label } of await variants({ listeners })) {
@@ -19,7 +24,7 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     const server = await backend.next();
     const started = performance.now();
     assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
-    assert.ok(performance.now() - started > 500, 'not before its time');
+    assert.ok(performance.now() - started > timeout * 0.8, 'not before its time');
     assert.is(await server.end, 'reset');
     assert.is((await proxy.sessionEnd(client.port)).reason, 'idle_timeout');
   });
@@ -28,15 +33,14 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     const client = await RawTlsClient.connect({ port: proxy.port, version });
     const server = await backend.next();
     const started = performance.now();
-    // Each round waits two thirds of the timeout.
     for (let i = 0; i < 4; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      await new Promise((resolve) => setTimeout(resolve, pause));
       if (i % 2 === 0) client.sendData('x');
       else server.write('y');
       if (i % 2 === 0) await server.read(1);
       else await client.readData(1);
     }
-    assert.ok(performance.now() - started > 1500);
+    assert.ok(performance.now() - started > timeout * 2.5);
     assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
     assert.is((await proxy.sessionEnd(client.port)).reason, 'idle_timeout');
   });
@@ -57,7 +61,7 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     client.sendAlert(alert.closeNotify);
     assert.is(await server.end, 'fin');
     for (let i = 0; i < 4; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      await new Promise((resolve) => setTimeout(resolve, pause));
       server.write('tick');
       assert.is((await client.readData(4)).toString(), 'tick');
     }

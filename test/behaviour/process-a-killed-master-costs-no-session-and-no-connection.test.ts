@@ -22,6 +22,15 @@ async function killMaster(proxy: RunningProxy): Promise<void> {
   await proxy.log.waitFor({ event: 'ready' }, { from });
 }
 
+/** The master as soon as there is one: where starting takes long, one that has said something did not die young. */
+async function youngMaster(proxy: RunningProxy): Promise<number> {
+  for (;;) {
+    const pid = descendants(proxy.keeperPid).find((each) => each !== proxy.workerPid());
+    if (pid !== undefined) return pid;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** Of the socket that listens on the port (proc_net_tcp(5)). */
 function listeningInodes(port: number): (string | undefined)[] {
   const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -83,9 +92,8 @@ test('masters that die young are started with growing pauses', async (t) => {
   const delays: number[] = [];
   for (let i = 0; i < 4; i++) {
     const from = proxy.log.lines.length;
-    process.kill(proxy.masterPid(), 'SIGKILL');
+    process.kill(await youngMaster(proxy), 'SIGKILL');
     delays.push(Number((await proxy.log.waitFor({ process_type: 'keeper' }, { from })).delay_ms));
-    await proxy.log.waitFor({ process_type: 'master', event: 'startup' }, { from });
   }
   assert.ok(delays.at(-1) === 400 || delays.at(-1) === 800, `delays ${delays}`);
   await say(client, 'still here');

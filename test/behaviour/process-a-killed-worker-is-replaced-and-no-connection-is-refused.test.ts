@@ -4,10 +4,11 @@
 import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
-import { engines, startProxy, versions } from '../helpers/proxy.ts';
+import { engines } from '../helpers/engines.ts';
+import { startProxy, versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
-import { openSession } from '../helpers/variants.ts';
+import { openSession, variantOf, withEngine } from '../helpers/variants.ts';
 
 const echo = await startEcho();
 const backend = await startBackend();
@@ -38,12 +39,11 @@ test('clients that connect while there is no worker are served by the next', asy
   for (const client of clients) client.peer.reset();
 });
 
-for (const variant of engines.flatMap((engine) => versions.map((version) => ({ engine, version })))) {
-  const { engine, version } = variant;
-  test(`TLS ${version}, ${engine} engine: both sides of its sessions are reset, idle or in the middle of an answer`, async (t) => {
-    const proxy = await startProxy({ listeners: [{ backend: backend.address }] });
+for (const [engine, version] of engines.flatMap((engine) => versions.map((version) => [engine, version] as const))) {
+  test(`TLS ${version}, ${engine.label}: both sides of its sessions are reset, idle or in the middle of an answer`, async (t) => {
+    const proxy = await startProxy(withEngine({ listeners: [{ backend: backend.address }] }, engine));
     t.after(() => proxy.stop());
-    const open = () => openSession({ label: '', version, proxy }, backend);
+    const open = () => openSession(variantOf(proxy, engine, version), backend);
     const [idle, cut] = [await open(), await open()];
     idle.client.sendData('x');
     await idle.server.read(1);

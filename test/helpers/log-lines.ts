@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The log of a proxy under test: parsed from logfmt, kept whole, and waited for by content.
+import { timeFactor } from './time.ts';
 
 export type LogLine = Readonly<Record<string, string>>;
 export type Match = Readonly<Record<string, string | number | RegExp>>;
@@ -50,7 +51,10 @@ export class LogLines {
     return this.lines.filter((line) => matches(line, match));
   }
 
-  /** The first line that matches, also when it has come already; `from` leaves out that many lines at the start. */
+  /**
+   * The first line that matches, also when it has come already; `from` leaves out that many lines at the start. It has `ms`
+   * milliseconds, 10 s if left out, times the factor of time.ts.
+   */
   waitFor(match: Match, options: { readonly from?: number; readonly ms?: number } = {}): Promise<LogLine> {
     return new Promise((resolve, reject) => {
       let next = options.from ?? 0;
@@ -67,10 +71,13 @@ export class LogLines {
           return;
         }
       };
-      const timer = setTimeout(() => {
-        done();
-        reject(new Error(`no log line ${describe(match)}; the last ones:\n${this.tail()}`));
-      }, options.ms ?? 10_000);
+      const timer = setTimeout(
+        () => {
+          done();
+          reject(new Error(`no log line ${describe(match)}; the last ones:\n${this.tail()}`));
+        },
+        (options.ms ?? 10_000) * timeFactor,
+      );
       this.#waiting.add(look);
       look();
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What /proc tells of the processes under test, limited to what an unprivileged user may read of a process that is not dumpable.
 import { readdirSync, readFileSync } from 'node:fs';
+import { timeFactor } from './time.ts';
 
 /** Pids of the children of `pid`, their children and so on. */
 export function descendants(pid: number): number[] {
@@ -29,7 +30,7 @@ export function isAlive(pid: number): boolean {
 
 /** Those of `pids` that are still alive after a moment: a process closes its descriptors, by which its end is seen, before it is gone. */
 export async function survivors(pids: readonly number[]): Promise<number[]> {
-  const until = performance.now() + 2_000;
+  const until = performance.now() + 2_000 * timeFactor;
   while (pids.some(isAlive) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
   return pids.filter(isAlive);
 }

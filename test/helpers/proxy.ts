@@ -12,13 +12,12 @@ import { fileURLToPath } from 'node:url';
 import { ecdsa, type TestCertificate } from './certificates.ts';
 import { type LogLine, LogLines } from './log-lines.ts';
 import { descendants, isAlive } from './processes.ts';
+import { timeFactor } from './time.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 export const nodePath = join(root, 'node_modules/.bin/node');
 export const cliPath = join(root, 'dist/cli.js');
 
-/** The record engines that this machine can run; every behaviour is tested with each. */
-export const engines = ['userspace'] as const;
 export const versions = ['1.3', '1.2'] as const;
 
 export interface ListenerOptions {
@@ -122,7 +121,7 @@ export function spawnProxy(
     stop: async () => {
       const pids = descendants(child.pid ?? 0);
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-      const timer = setTimeout(killAll, 15_000);
+      const timer = setTimeout(killAll, 15_000 * timeFactor);
       const [code, signal] = await exited;
       clearTimeout(timer);
       process.off('exit', killAll);

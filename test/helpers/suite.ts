@@ -4,6 +4,7 @@
 //   counts: 3 passed, 0 failed, 1 skipped
 // A process that ends before all its tests have is a failure.
 import { suite as uvuSuite } from 'uvu';
+import { timeFactor } from './time.ts';
 
 export interface TestContext {
   /** Runs at the end of the test, last one first, also after a failure. */
@@ -11,7 +12,7 @@ export interface TestContext {
 }
 
 export interface TestOptions {
-  /** Milliseconds; 20 s if left out. */
+  /** Milliseconds, times the factor of time.ts; 20 s if left out. */
   readonly deadline?: number;
   /** Why the test can't run here; undefined: it can. */
   readonly skip?: string | undefined;
@@ -72,7 +73,8 @@ async function runAll(list: (() => unknown)[]): Promise<void> {
   if (errors.length > 0) throw errors[0];
 }
 
-async function withDeadline(what: string, ms: number, body: () => unknown): Promise<void> {
+async function withDeadline(what: string, usual: number, body: () => unknown): Promise<void> {
+  const ms = usual * timeFactor;
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {
     failRunning = reject;

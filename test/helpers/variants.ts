@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Every behaviour is tested with each record engine that the machine has, and with both TLS versions.
+// Every behaviour is tested with each record engine that the machine has, and with both TLS versions. Where an engine is asked
+// for, another one must not do its work unnoticed: the log and the kernel's own counters are looked at when a proxy has ended.
 import type { Backend } from './backends.ts';
+import { type Engine, type EngineKind, engines, isKernel, kernelRekeys, tlsStat } from './engines.ts';
+import type { LogLine } from './log-lines.ts';
 import type { Peer } from './peer.ts';
-import { engines, type ProxyOptions, type RunningProxy, startProxy, versions } from './proxy.ts';
+import { type ProxyOptions, type RunningProxy, startProxy, versions } from './proxy.ts';
 import { type RawClientOptions, RawTlsClient } from './raw-tls-client.ts';
 import { afterAll } from './suite.ts';
 import type { TlsVersion } from './tls-records.ts';
@@ -12,23 +15,56 @@ export interface Variant {
   readonly label: string;
   readonly version: TlsVersion;
   readonly proxy: RunningProxy;
+  /** What carries the direction from the client, and to it. */
+  readonly rx: EngineKind;
+  readonly tx: EngineKind;
+  /** By direction: whether its keys can be followed to the next generation (RFC 8446 section 7.2). */
+  readonly rekeys: { readonly rx: boolean; readonly tx: boolean };
 }
 
-/** A proxy that the tests of a file share; stopped and checked for leftovers at its end. */
-export async function sharedProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const proxy = await startProxy(options);
-  afterAll(() => proxy.stop());
+const directions = ['rx', 'tx'] as const;
+/** Sessions of the kernel engine by direction, as the log tells. */
+const promoted = { rx: 0, tx: 0 };
+/** Before the first proxy with the kernel engine has started, and when the last one had. */
+let statBefore: ReturnType<typeof tlsStat> | undefined;
+let statStarted: ReturnType<typeof tlsStat> = {};
+
+/** A proxy that the tests of a file share, by default with the first engine; stopped and checked for leftovers at its end. */
+export async function sharedProxy(options: ProxyOptions, engine = engines[0] as Engine): Promise<RunningProxy> {
+  if (isKernel(engine) && statBefore === undefined) {
+    statBefore = tlsStat();
+    afterAll(checkCounters);
+  }
+  const proxy = await startProxy(withEngine(options, engine));
+  // Its probe of the kernel counts as well.
+  if (isKernel(engine)) statStarted = tlsStat();
+  afterAll(async () => {
+    await proxy.stop();
+    for (const line of proxy.log.all({ event: 'proxy', subevent: 'client_disconnect' })) checkSession(line, engine);
+  });
   return proxy;
+}
+
+/** The options of a proxy, such that its sessions have this engine. */
+export function withEngine(options: ProxyOptions, engine: Engine): ProxyOptions {
+  const config = { ...options.config, offload: isKernel(engine) ? 'kernel' : 'userspace' };
+  return { ...options, config, env: { ...options.env, ...engine.env } };
 }
 
 /** One proxy for each engine, and all pairs of engine and version. */
 export async function variants(options: ProxyOptions, only: readonly TlsVersion[] = versions): Promise<Variant[]> {
   const all: Variant[] = [];
   for (const engine of engines) {
-    const proxy = await sharedProxy(options);
-    for (const version of only) all.push({ label: `TLS ${version}, ${engine} engine`, version, proxy });
+    const proxy = await sharedProxy(options, engine);
+    for (const version of only) all.push(variantOf(proxy, engine, version));
   }
   return all;
+}
+
+export function variantOf(proxy: RunningProxy, engine: Engine, version: TlsVersion): Variant {
+  const { rx, tx, label } = engine;
+  const rekeys = { rx: rx === 'userspace' || kernelRekeys, tx: tx === 'userspace' || kernelRekeys };
+  return { label: `TLS ${version}, ${label}`, version, proxy, rx, tx, rekeys };
 }
 
 export interface Session {
@@ -45,4 +81,27 @@ export async function openSession(
 ): Promise<Session> {
   const client = await RawTlsClient.connect({ port: proxy.port, version, ...options });
   return { client, server: await backend.next() };
+}
+
+function checkSession(line: LogLine, engine: Engine): void {
+  for (const direction of directions) {
+    const had = line[`engine_${direction}`];
+    if (had === 'kernel') promoted[direction]++;
+    if (had !== engine[direction])
+      throw new Error(`${engine.label}: a session with ${direction} by ${had}: ${JSON.stringify(line)}`);
+  }
+}
+
+/** The kernel must have seen every session that the log gives to it, and have let go of all. */
+async function checkCounters(): Promise<void> {
+  const now = tlsStat();
+  for (const direction of ['Rx', 'Tx'] as const) {
+    const name = `Tls${direction}Sw`;
+    const grown = (now[name] ?? 0) - (statStarted[name] ?? 0);
+    const said = promoted[direction === 'Rx' ? 'rx' : 'tx'];
+    if (grown < said) throw new Error(`the log tells of ${said} sessions in the kernel, ${name} of ${grown}`);
+    const current = `TlsCurr${direction}Sw`;
+    if (now[current] !== statBefore?.[current])
+      throw new Error(`${current} was ${statBefore?.[current]}, is ${now[current]} after all proxies have ended`);
+  }
 }
