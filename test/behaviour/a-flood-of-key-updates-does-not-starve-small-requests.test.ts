@@ -21,6 +21,9 @@ const options = {
 };
 
 for (const variant of await variants(options, ['1.3'])) {
+  // An engine that can't follow ends the session at the first one.
+  if (!variant.rekeys.rx) continue;
+
   test(
     `${variant.label}: requests beside ${floods} clients that update their keys all the time`,
     async (t) => {

@@ -8,7 +8,8 @@ import { test } from '../helpers/suite.ts';
 import { alert, contentType, type TlsVersion } from '../helpers/tls-records.ts';
 import { openSession, variants } from '../helpers/variants.ts';
 
-type Fault = readonly [what: string, expected: number, send: (client: RawTlsClient) => void];
+/** `kernel`: the alert where the kernel opens the records, which tells all that it can't open by one error. */
+type Fault = readonly [what: string, expected: number, send: (client: RawTlsClient) => void, kernel?: number];
 
 /** A record as it would stand on the wire without any sealing. */
 function plain(type: number, content: Buffer, version = 0x0303): Buffer {
@@ -71,11 +72,26 @@ const faults: Readonly<Record<TlsVersion, readonly Fault[]>> = {
     ...both,
     ['the longest length and one', alert.recordOverflow, (c) => c.peer.write(Buffer.from([23, 3, 3, 0x41, 0x01]))],
     ['an inner plaintext too long by padding', alert.recordOverflow, (c) => c.sendData('x', { padding: 16_384 })],
-    ['nothing but zeros inside', alert.unexpectedMessage, (c) => c.sendData('', { inner: Buffer.alloc(40) })],
+    [
+      'nothing but zeros inside',
+      alert.unexpectedMessage,
+      (c) => c.sendData('', { inner: Buffer.alloc(40) }),
+      alert.badRecordMac,
+    ],
     ['nothing at all inside', alert.badRecordMac, (c) => c.sendData('', { inner: Buffer.alloc(0) })],
-    ['the outer type of an alert', alert.unexpectedMessage, (c) => c.sendData('x', { outerType: 21 })],
-    ['the outer type of a handshake', alert.unexpectedMessage, (c) => c.sendData('x', { outerType: 22 })],
-    ['an unknown outer type', alert.unexpectedMessage, (c) => c.sendData('x', { outerType: 77 })],
+    [
+      'the outer type of an alert',
+      alert.unexpectedMessage,
+      (c) => c.sendData('x', { outerType: 21 }),
+      alert.badRecordMac,
+    ],
+    [
+      'the outer type of a handshake',
+      alert.unexpectedMessage,
+      (c) => c.sendData('x', { outerType: 22 }),
+      alert.badRecordMac,
+    ],
+    ['an unknown outer type', alert.unexpectedMessage, (c) => c.sendData('x', { outerType: 77 }), alert.badRecordMac],
     ['ClientHello', alert.unexpectedMessage, (c) => c.send(contentType.handshake, handshake(1, 60))],
     ['CertificateRequest', alert.unexpectedMessage, (c) => c.send(contentType.handshake, handshake(13))],
     ['half an alert', alert.unexpectedMessage, (c) => c.send(contentType.alert, Buffer.from([2]))],
@@ -100,14 +116,6 @@ const faults: Readonly<Record<TlsVersion, readonly Fault[]>> = {
       alert.unexpectedMessage,
       (c) => c.send(contentType.handshake, Buffer.concat([keyUpdate(0), keyUpdate(0)])),
     ],
-    [
-      'data with the keys before a KeyUpdate',
-      alert.badRecordMac,
-      (c) => {
-        c.send(contentType.handshake, keyUpdate(0));
-        c.sendData('x');
-      },
-    ],
   ],
   '1.2': [
     ...both,
@@ -122,7 +130,8 @@ const faults: Readonly<Record<TlsVersion, readonly Fault[]>> = {
 const backend = await startBackend();
 
 for (const variant of await variants({ listeners: [{ backend: backend.address }] })) {
-  for (const [what, expected, send] of faults[variant.version]) {
+  for (const [what, usual, send, kernel] of faults[variant.version]) {
+    const expected = variant.rx === 'kernel' ? (kernel ?? usual) : usual;
     test(`${variant.label}: ${what} is alert ${expected}`, async () => {
       const { client, server } = await openSession(variant, backend);
       client.sendData('good');
@@ -135,6 +144,18 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
       assert.is(seen.end, 'reset');
       assert.not.match(seen.data, 'behind');
       assert.is((await variant.proxy.sessionEnd(client.port)).reason, 'protocol_fault');
+    });
+  }
+
+  if (variant.version === '1.3') {
+    test(`${variant.label}: data with the keys before a KeyUpdate`, async () => {
+      const { client, server } = await openSession(variant, backend);
+      client.send(contentType.handshake, keyUpdate(0));
+      client.sendData('x');
+      const follows = variant.rekeys.rx;
+      assert.equal((await client.outcome()).alerts, [follows ? alert.badRecordMac : alert.internalError]);
+      assert.equal(await server.outcome(), { data: '', end: 'reset' });
+      assert.is((await variant.proxy.sessionEnd(client.port)).reason, follows ? 'protocol_fault' : 'no_rekey');
     });
   }
 

@@ -15,7 +15,7 @@ const listeners = [
   { name: 'none', backend: backend.address },
 ];
 
-for (const { proxy, version, label } of await variants({ listeners })) {
+for (const { proxy, version, label, engine } of await variants({ listeners })) {
   const [v1 = 0, v2 = 0, none = 0] = proxy.ports;
 
   test(`${label}: version 1 is one line`, async () => {
@@ -40,7 +40,7 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     assert.is(text(0x02), 'example.test', 'PP2_TYPE_AUTHORITY');
     assert.is(text(0x21), `TLSv${version}`, 'PP2_SUBTYPE_SSL_VERSION');
     assert.match(text(0x23) ?? '', version === '1.3' ? /^TLS_/ : /ECDHE/, 'PP2_SUBTYPE_SSL_CIPHER');
-    assert.is(text(0xe0), 'userspace', 'the engine');
+    assert.is(text(0xe0), engine.name, 'the engine');
     assert.is(header.tlvs.get(0x20)?.[0], 1, 'PP2_CLIENT_SSL');
     client.sendData('payload');
     assert.is((await server.read(7)).toString(), 'payload');

@@ -6,6 +6,8 @@ import { existsSync, readFileSync } from 'node:fs';
 export type EngineKind = 'userspace' | 'kernel';
 
 export interface Engine {
+  /** As IRONSOCKET_TEST_ENGINES and the PROXY header have it. */
+  readonly name: 'userspace' | 'kernel' | 'kernel-tx' | 'kernel-rx';
   /** For the name of a test. */
   readonly label: string;
   /** Client to proxy. */
@@ -16,22 +18,24 @@ export interface Engine {
   readonly env: NodeJS.ProcessEnv;
 }
 
-const known: Readonly<Record<string, Engine>> = {
-  userspace: { label: 'userspace engine', rx: 'userspace', tx: 'userspace', env: {} },
-  kernel: { label: 'kernel engine', rx: 'kernel', tx: 'kernel', env: {} },
-  'kernel-tx': {
+const known: readonly Engine[] = [
+  { name: 'userspace', label: 'userspace engine', rx: 'userspace', tx: 'userspace', env: {} },
+  { name: 'kernel', label: 'kernel engine', rx: 'kernel', tx: 'kernel', env: {} },
+  {
+    name: 'kernel-tx',
     label: 'kernel TX only',
     rx: 'userspace',
     tx: 'kernel',
     env: { IRONSOCKET_TEST_KERNEL_DIRECTIONS: 'tx' },
   },
-  'kernel-rx': {
+  {
+    name: 'kernel-rx',
     label: 'kernel RX only',
     rx: 'kernel',
     tx: 'userspace',
     env: { IRONSOCKET_TEST_KERNEL_DIRECTIONS: 'rx' },
   },
-};
+];
 
 const statFile = '/proc/net/tls_stat';
 const hasKernelTls = existsSync(statFile);
@@ -51,13 +55,13 @@ export function tlsStat(): Readonly<Record<string, number>> {
   return Object.fromEntries(rows.map(([, name = '', value]) => [name, Number(value)]));
 }
 
-function chosen(): Engine[] {
-  const wanted = process.env.IRONSOCKET_TEST_ENGINES?.split(',') ?? Object.keys(known);
-  return wanted.flatMap((name) => {
-    const engine = known[name];
+function chosen(): readonly Engine[] {
+  const wanted = process.env.IRONSOCKET_TEST_ENGINES?.split(',');
+  if (wanted === undefined) return known.filter((engine) => !isKernel(engine) || hasKernelTls);
+  return wanted.map((name) => {
+    const engine = known.find((each) => each.name === name);
     if (engine === undefined) throw new Error(`IRONSOCKET_TEST_ENGINES: no engine ${name}`);
-    if (!isKernel(engine) || hasKernelTls) return [engine];
-    if (process.env.IRONSOCKET_TEST_ENGINES !== undefined) throw new Error(`no ${statFile}: ${engine.label} can't run`);
-    return [];
+    if (isKernel(engine) && !hasKernelTls) throw new Error(`no ${statFile}: ${engine.label} can't run`);
+    return engine;
   });
 }

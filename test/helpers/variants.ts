@@ -15,6 +15,7 @@ export interface Variant {
   readonly label: string;
   readonly version: TlsVersion;
   readonly proxy: RunningProxy;
+  readonly engine: Engine;
   /** What carries the direction from the client, and to it. */
   readonly rx: EngineKind;
   readonly tx: EngineKind;
@@ -62,9 +63,9 @@ export async function variants(options: ProxyOptions, only: readonly TlsVersion[
 }
 
 export function variantOf(proxy: RunningProxy, engine: Engine, version: TlsVersion): Variant {
-  const { rx, tx, label } = engine;
+  const { rx, tx } = engine;
   const rekeys = { rx: rx === 'userspace' || kernelRekeys, tx: tx === 'userspace' || kernelRekeys };
-  return { label: `TLS ${version}, ${label}`, version, proxy, rx, tx, rekeys };
+  return { label: `TLS ${version}, ${engine.label}`, version, proxy, engine, rx, tx, rekeys };
 }
 
 export interface Session {
