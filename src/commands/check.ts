@@ -5,9 +5,11 @@ import { type CheckedConfig, checkConfig } from '../config/check.ts';
 import { dateText } from '../config/check-certificates.ts';
 import type { ListenerConfig } from '../config/config.ts';
 import type { ConfigRequest } from '../config/flags.ts';
+import { engineChoices, reasonsOf } from '../config/offload.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { offeredVersions } from '../config/suites.ts';
-import type { CertificateReport } from '../native.ts';
+import { sizeText } from '../config/values.ts';
+import type { CertificateReport, KernelReport } from '../native.ts';
 
 /** Prints a summary to stdout and warnings to stderr. Throws ConfigError when there is a fault. */
 export function check(request: ConfigRequest): void {
@@ -17,8 +19,10 @@ export function check(request: ConfigRequest): void {
   process.stdout.write(summary(request.file ?? 'the command line', checked, Date.now() / 1000));
 }
 
-export function summary(name: string, { config, warnings, certificates }: CheckedConfig, now: number): string {
-  const listeners = config.listeners.map((listener, index) => listenerText(listener, certificates[index] ?? [], now));
+export function summary(name: string, { config, warnings, certificates, kernel }: CheckedConfig, now: number): string {
+  const listeners = config.listeners.map((listener, index) =>
+    listenerText(listener, certificates[index] ?? [], kernel, now),
+  );
   const count = warnings.length;
   const verdict = count === 0 ? 'OK' : `OK, with ${count} warning${count === 1 ? '' : 's'}`;
   return `${name}: ${verdict}\n\n${listeners.join('\n')}`;
@@ -27,6 +31,7 @@ export function summary(name: string, { config, warnings, certificates }: Checke
 function listenerText(
   listener: ListenerConfig,
   reports: readonly (CertificateReport | undefined)[],
+  kernel: KernelReport | undefined,
   now: number,
 ): string {
   const addresses = listener.addresses.join(', ');
@@ -41,9 +46,21 @@ function listenerText(
   const rows = [
     `  ${title}${addresses} -> ${backend}`,
     `    ${details.join(', ')}`,
+    `    ${offloadText(listener, kernel)}`,
     ...reports.map((report) => certificateText(report, now)),
   ];
   return rows.map((row) => `${row}\n`).join('');
+}
+
+/** `offload auto: TLS 1.2 kernel, TLS 1.3 userspace (the kernel can't rekey TLS 1.3)` */
+function offloadText(listener: ListenerConfig, kernel: KernelReport | undefined): string {
+  const { offload, offloadAfter } = listener;
+  const title = `offload ${offload}${offloadAfter === 0 ? '' : ` after ${sizeText(offloadAfter)}`}`;
+  if (offload === 'userspace') return title;
+  const choices = engineChoices(listener, kernel);
+  const reason = reasonsOf(choices);
+  const engines = choices.map(({ version, engine }) => `TLS ${version} ${engine}`).join(', ');
+  return `${title}: ${engines}${reason === undefined ? '' : ` (${reason})`}`;
 }
 
 function certificateText(report: CertificateReport | undefined, now: number): string {

@@ -4,7 +4,7 @@ import { accessSync, constants, lstatSync, readFileSync, statSync } from 'node:f
 import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
-import { native } from '../native.ts';
+import { type KernelReport, native } from '../native.ts';
 import type { Complaint, Path } from './fault.ts';
 import { type Holder, holderOfPort, holderOfSocket } from './holder.ts';
 import { covers } from './overlap.ts';
@@ -18,6 +18,8 @@ export interface CheckOptions {
   readonly ports: boolean;
   /** An address that another ironsocket has is a fault, since it is about to be listened on. Otherwise it is that of the running service. */
   readonly starting: boolean;
+  /** Instead of asking the running one. */
+  readonly kernel?: KernelReport;
 }
 
 export function checkListener(listener: ListenerParts, options: CheckOptions): Complaint[] {

@@ -3,9 +3,10 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../errors.ts';
-import { type CertificateReport, native } from '../native.ts';
+import { type CertificateReport, type KernelReport, native } from '../native.ts';
 import { checkCertificate, repeatedCertificates, suiteComplaints } from './check-certificates.ts';
 import { type CheckOptions, checkListener } from './check-listeners.ts';
+import { offloadComplaints } from './check-offload.ts';
 import type { Config } from './config.ts';
 import { connectionsFor, fileLimit, filesFor } from './defaults.ts';
 import { type Complaint, type Fault, pathText, sortFaults } from './fault.ts';
@@ -18,21 +19,24 @@ export interface Examination {
   readonly faults: readonly Fault[];
   /** By listener, then by certificate; undefined where one can't be read. */
   readonly certificates: readonly (readonly (CertificateReport | undefined)[])[];
+  /** Undefined: it was not asked, as nothing depends on it. */
+  readonly kernel: KernelReport | undefined;
 }
 
 export interface CheckedConfig {
   readonly config: Config;
   readonly warnings: readonly Fault[];
   readonly certificates: Examination['certificates'];
+  readonly kernel: Examination['kernel'];
 }
 
 /** Throws ConfigError with every fault and warning, of the text and of the machine, when there is a fault. `starting`: see CheckOptions. */
 export function checkConfig(request: ConfigRequest, options: { readonly starting: boolean }): CheckedConfig {
   const reading = readConfig(request);
-  const { faults, certificates } = examine(reading, { ports: true, ...options });
+  const { faults, certificates, kernel } = examine(reading, { ports: true, ...options });
   const { config } = reading;
   if (config === undefined || faults.some(({ severity }) => severity === 'fault')) throw new ConfigError(faults);
-  return { config, warnings: faults, certificates };
+  return { config, warnings: faults, certificates, kernel };
 }
 
 /** Looks at the machine for whatever could be read, also beside faults. */
@@ -51,10 +55,19 @@ export function examine(reading: Reading, options: CheckOptions): Examination {
     );
     return reports;
   });
+  const kernel = probeKernel(parts, options);
+  if (kernel !== undefined) complaints.push(...offloadComplaints(parts.listeners, kernel));
   // an address that the text has twice, or that leads back, is not blamed again for being in use
   const blamed = new Set(reading.faults.map(({ path }) => path));
   const more = complaints.filter(({ path }) => path[0] !== 'listeners' || !blamed.has(pathText(path)));
-  return { faults: sortFaults([...reading.faults, ...more.map(locate)]), certificates };
+  return { faults: sortFaults([...reading.faults, ...more.map(locate)]), certificates, kernel };
+}
+
+/** Only where a listener wants to know: as root this makes the kernel load its TLS module. */
+function probeKernel({ listeners }: Parts, { starting, kernel }: CheckOptions): KernelReport | undefined {
+  // who starts asks for faults only, not for the summary
+  const wanted = listeners.some(({ offload }) => (starting ? offload.mode === 'kernel' : offload.mode !== 'userspace'));
+  return wanted ? (kernel ?? native.probeKernel()) : undefined;
 }
 
 /** User and group each beside number 0, which needs no entry, so that neither hides the other. */

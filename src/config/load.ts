@@ -44,8 +44,11 @@ export function readConfig(request: ConfigRequest): Reading {
   return {
     ...rest,
     config: config && { ...config, demo: true, listeners },
-    // it looks for a free port by itself
-    parts: { ...parts, listeners: [] },
+    // it looks for a free port by itself, and makes the rest
+    parts: {
+      ...parts,
+      listeners: parts.listeners.map((each) => ({ ...each, addresses: [], backend: undefined, certificates: [] })),
+    },
   };
 }
 

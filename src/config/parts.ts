@@ -3,7 +3,7 @@
 // work on it, so that all faults of a file come at once. Each part knows its path: what is left out shifts nothing.
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import type { TlsVersion } from './config.ts';
+import type { Offload, TlsVersion } from './config.ts';
 import * as defaults from './defaults.ts';
 import type { Path } from './fault.ts';
 import * as schema from './schema.ts';
@@ -34,6 +34,8 @@ export interface ListenerParts {
   readonly certificates: readonly CertificateParts[];
   /** Whether on_truncation is `reset`. */
   readonly resets: boolean;
+  /** What holds for it, and where that is written. Unreadable: `auto`, which asks for nothing. */
+  readonly offload: { readonly mode: Offload; readonly path: Path };
   /** What the listener itself says. */
   readonly tls: Tls;
   /** What holds for it; undefined when a part of that can't be read. */
@@ -49,6 +51,7 @@ export interface CertificateParts {
 
 export interface SuiteChoice {
   readonly minVersion: TlsVersion;
+  readonly maxVersion: TlsVersion;
   readonly ciphers: readonly string[];
 }
 
@@ -71,7 +74,7 @@ export function readParts({ value, directory }: Source): Parts {
       : undefined,
     logFile: log.success ? absoluteLog(logFile, directory) : undefined,
     tls: readTls(top.tls),
-    listeners: asList(top.listeners).map((listener, index) => readListener(listener, index, top.tls, directory)),
+    listeners: asList(top.listeners).map((listener, index) => readListener(listener, index, top, directory)),
   };
 }
 
@@ -80,7 +83,12 @@ export function absoluteLog(file: string, directory: string): string {
   return file === 'stdout' || file === 'stderr' ? file : resolve(directory, file);
 }
 
-function readListener(value: unknown, index: number, topTls: unknown, directory: string): ListenerParts {
+function readListener(
+  value: unknown,
+  index: number,
+  top: Readonly<Record<string, unknown>>,
+  directory: string,
+): ListenerParts {
   const path: Path = ['listeners', index];
   const object = asObject(value);
   const { name, v6_only, backend, on_truncation } = schema.listenerShape;
@@ -104,7 +112,8 @@ function readListener(value: unknown, index: number, topTls: unknown, directory:
     }),
     resets: parts.on_truncation === 'reset',
     tls: readTls(object.tls),
-    suites: readSuites(topTls, object.tls),
+    offload: readOffload(top.offload, object.offload, path),
+    suites: readSuites(top.tls, object.tls),
   };
 }
 
@@ -118,13 +127,18 @@ function readTls(value: unknown): Tls {
   return { ...schema.readable(schema.tlsShape, value), ...(ciphers && { ciphers }), ...(alpn && { alpn }) };
 }
 
+function readOffload(top: unknown, own: unknown, path: Path): ListenerParts['offload'] {
+  const mode = schema.listenerShape.offload.safeParse(own ?? top).data ?? 'auto';
+  return { mode, path: own === undefined ? ['offload'] : [...path, 'offload'] };
+}
+
 /** With a suite or a version that can't be read, whether the others fit a certificate is not known. */
 function readSuites(top: unknown, own: unknown): SuiteChoice | undefined {
   const inherited = schema.configShape.tls.safeParse(top);
   const listener = schema.listenerShape.tls.safeParse(own);
   if (!inherited.success || !listener.success) return undefined;
-  const { min_version = '1.2', ciphers = [] } = { ...inherited.data, ...listener.data };
-  return { minVersion: min_version, ciphers };
+  const { min_version = '1.2', max_version = '1.3', ciphers = [] } = { ...inherited.data, ...listener.data };
+  return { minVersion: min_version, maxVersion: max_version, ciphers };
 }
 
 /** Paths of sockets start from the directory of the file; abstract names are no paths. */

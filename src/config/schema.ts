@@ -125,15 +125,18 @@ export const certificateShape = {
   }),
 };
 
+const offload = z.enum(['auto', 'kernel', 'userspace']);
+const size = parsed(values.parseSize, 'a size such as 64KiB');
+
 export const offloadShape = {
-  offload: key(z.enum(['auto', 'kernel', 'userspace']), {
+  offload: key(offload, {
     description:
       'Who carries the encrypted stream once the handshake is done. `auto`: the kernel (kTLS) where it can do all that a session may ask for, ironsocket itself elsewhere; a kernel that can not renew keys (before Linux 6.14) gets TLS 1.2 only. `kernel`: always the kernel; ironsocket does not start where it can not, and a session that it can not go on with is ended. `userspace`: always ironsocket itself.',
     defaultValue: 'auto',
   }),
-  offload_after: key(parsed(values.parseSize, 'a size such as 64KiB'), {
+  offload_after: key(size, {
     description:
-      'How many bytes of payload a direction of a session carries before the kernel takes it over: `512B`, `64KiB`, `1MiB`. 0 is at once. Short sessions are cheaper without the kernel.',
+      'How many bytes of payload a direction of a session carries before the kernel takes it over: `512B`, `64KiB`, `1MiB`. 0 is at once. What ends before that spares the kernel its set-up.',
     kind: 'size',
     defaultValue: 0,
     samples: ['64KiB'],
@@ -181,7 +184,15 @@ export const listenerShape = {
       'What the backend sees when a client closes the connection without the closing message of TLS: `fin` (end of data) or `reset` (an error, so that a cut upload never looks whole).',
     defaultValue: 'fin',
   }),
-  ...offloadShape,
+  offload: key(offload, {
+    description: 'Who carries the encrypted stream of this listener. A `unix:` socket has no kernel TLS.',
+    defaultText: '`offload` of the top level',
+  }),
+  offload_after: key(size, {
+    description: 'When the kernel takes over a direction of this listener’s sessions.',
+    kind: 'size',
+    defaultText: '`offload_after` of the top level',
+  }),
   timeouts: key(z.strictObject(timeoutsShape), { description: 'Timeouts that differ from those at the top.' }),
   tls: key(z.strictObject(tlsShape), { description: 'TLS settings that differ from those at the top.' }),
 };

@@ -17,6 +17,7 @@ export function semanticComplaints(parts: Parts): Complaint[] {
       ...tlsComplaints(listener.tls, tls, [...listener.path, 'tls']),
       ...pathComplaints(listener),
       ...loopComplaints(listener),
+      ...offloadComplaints(listener),
     ]),
     ...sameNames(listeners),
     ...sameAddresses(listeners),
@@ -123,6 +124,16 @@ function loopComplaints(listener: ListenerParts): Complaint[] {
 
 function isOwn(host: string): boolean {
   return host.startsWith('127.') || host === '::1';
+}
+
+/** net/ipv4/tcp_ulp.c: kernel TLS sits on TCP. */
+function offloadComplaints({ addresses, offload }: ListenerParts): Complaint[] {
+  if (offload.mode !== 'kernel') return [];
+  const message = 'a unix socket has no kernel TLS, which "offload: kernel" asks for';
+  const hint = 'give this listener "offload: auto", or listen on HOST:PORT';
+  return addresses.flatMap(({ address, path }) =>
+    address.kind === 'unix' ? [{ code: 'ERR_CONFIG_OFFLOAD', path, message, hint }] : [],
+  );
 }
 
 function sameNames(listeners: readonly ListenerParts[]): Complaint[] {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The cipher suites of ironsocket: AEAD only, with forward secrecy (RFC 9325, section 4.2). Names are those of IANA's registry.
+import type { KernelReport } from '../native.ts';
 import type { TlsVersion } from './config.ts';
+
+/** What the records are sealed with. */
+export type Cipher = KernelReport['keys'][number]['cipher'];
 
 export interface Suite {
   readonly name: string;
@@ -61,4 +65,21 @@ export function offeredVersions(min: TlsVersion, max: TlsVersion, ciphers: reado
     const has = suites.some((suite) => suite.version === version && ciphers.includes(suite.name));
     return version >= min && version <= max && (ciphers.length === 0 || has);
   });
+}
+
+/** What sessions of a version may be sealed with, each once. `configured` empty: the default list. */
+export function offeredCiphers(version: TlsVersion, configured: readonly string[]): readonly Cipher[] {
+  const offered = suites.filter((suite) => {
+    const chosen = configured.length === 0 ? suite.onlyIfConfigured !== true : configured.includes(suite.name);
+    return suite.version === version && chosen;
+  });
+  return [...new Set(offered.map(({ name }) => cipherOf(name)))];
+}
+
+const ciphers: readonly Cipher[] = ['AES-128-GCM', 'AES-256-GCM', 'AES-128-CCM', 'CHACHA20-POLY1305'];
+
+function cipherOf(suite: string): Cipher {
+  const found = ciphers.find((cipher) => suite.includes(cipher.replaceAll('-', '_')));
+  if (found === undefined) throw new Error(`no cipher in the name of ${suite}`);
+  return found;
 }

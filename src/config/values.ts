@@ -54,6 +54,12 @@ export function parseSize(text: string): Parsed<number> {
   return value > maxSize ? { message: `${quoted(text)} is too large`, hint: 'at most 1024GiB' } : { value };
 }
 
+/** In the largest unit that it is a whole number of. */
+export function sizeText(bytes: number): string {
+  const [unit, factor] = Object.entries(sizeUnits).findLast(([, each]) => bytes % each === 0) ?? ['B', 1];
+  return bytes === 0 ? '0' : `${bytes / factor}${unit}`;
+}
+
 /** What others write as `64k` or `64KB` is the same number in all their programs, but not the same size. */
 function sizeHint(text: string): string {
   const [, count, prefix] = /^(\d+)\s*([kmg])i?b?$/i.exec(text) ?? [];

@@ -16,6 +16,7 @@ import { demoInvitation, prepareDemo, removeDemo, startDemo } from './demo.ts';
 import { type Keeper, meetKeeper, signalName } from './keeper.ts';
 import { dropListeners, type Listener, openListeners } from './listeners.ts';
 import { openLog, reopenLog } from './log-file.ts';
+import { logOffload } from './offload.ts';
 import { type PlanParts, planFor } from './plan.ts';
 import { type FirstState, monotonicMs, openState, type StateStore } from './state.ts';
 import { openTicketKeys } from './ticket-keys.ts';
@@ -71,6 +72,7 @@ async function build(keeper: Keeper, state: StateStore, args: readonly string[])
   const { config, identity, drainUntilMs } = state.current;
   const logFd = openLog(config, keeper);
   logStart(config, args, keeper.start);
+  logOffload(config);
   // Sockets that a stop has dropped must not come back.
   const listeners = drainUntilMs === undefined ? openListeners(config, keeper) : [];
   const certificates = loadCertificates(config, keeper);

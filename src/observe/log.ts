@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Events of the master's and the worker's JavaScript threads, by name and fields (requirements S2.34 to S2.41). Those of connections
 // (`proxy`, `auth`) are written by native code. Lines go to the log that native.openLog has opened, from its own thread.
+import type { EngineChoice } from '../config/offload.ts';
 import { type LogLevel, native } from '../native.ts';
 
 interface Events {
@@ -20,6 +21,14 @@ interface Events {
     readonly cacerts: string;
     readonly servcert: string;
     readonly servkey: string;
+  };
+  /** Which engine sessions get, by TLS version, over all listeners; a version that none offers is left out. */
+  offload: {
+    readonly kernel: string;
+    readonly tls12?: EngineChoice['engine'] | undefined;
+    readonly tls13?: EngineChoice['engine'] | undefined;
+    /** Why it is not the kernel alone. */
+    readonly reason?: string | undefined;
   };
   cert_loaded: {
     readonly cert_role: string;

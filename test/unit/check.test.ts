@@ -25,6 +25,7 @@ import { loadConfig, type Reading, readConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
+import { kernelWithoutRekey, newKernel } from '../helpers/kernel-reports.ts';
 import { afterAll, type TestContext, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
@@ -502,7 +503,7 @@ test('the summary says what would be served', () => {
   const { cert, key } = certificates.ecdsa;
   const basics = ['--listen', '127.0.0.1:65123', '--backend', 'app:80', '--cert', cert, '--key', key];
   const request = parseConfigArguments([...basics, '--name', 'web', '--alpn', 'h2', '--proxy-protocol', 'v2']);
-  const checked = checkConfig(request, { starting: false });
+  const checked = { ...checkConfig(request, { starting: false }), kernel: kernelWithoutRekey };
   const [[report] = []] = checked.certificates;
   const notAfter = report?.chain[0]?.notAfter ?? 0;
   const date = `${new Date(notAfter * 1000).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
@@ -512,9 +513,16 @@ test('the summary says what would be served', () => {
 
   web: 127.0.0.1:65123 -> app:80
     TLS 1.2 and 1.3, ALPN h2, PROXY v2 to the backend
+    offload auto: TLS 1.2 kernel, TLS 1.3 userspace (the kernel can't rekey TLS 1.3)
     certificate localhost, example.test (EC P-256), expires ${date}, in 10 days
 `,
   );
+  const lineOf = (...args: string[]) => {
+    const other = checkConfig(parseConfigArguments([...basics, ...args]), { starting: false });
+    return /^ {4}offload.*$/m.exec(summary('x.yaml', { ...other, kernel: newKernel }, 0))?.[0].trim();
+  };
+  assert.is(lineOf('--offload-after', '64KiB'), 'offload auto after 64KiB: TLS 1.2 kernel, TLS 1.3 kernel');
+  assert.is(lineOf('--offload', 'userspace'), 'offload userspace');
 });
 
 test('no descriptor is left behind', () => {

@@ -120,7 +120,7 @@ test('check prints a summary and exits with 0', () => {
   assert.equal({ status, stderr }, { status: 0, stderr: '' });
   assert.match(
     stdout,
-    /^good\.yaml: OK\n\n {2}web: 127\.0\.0\.1:65124 -> app:80\n {4}TLS 1\.2 and 1\.3\n {4}certificate localhost, example\.test \(EC P-256\), expires /,
+    /^good\.yaml: OK\n\n {2}web: 127\.0\.0\.1:65124 -> app:80\n {4}TLS 1\.2 and 1\.3\n {4}offload auto: TLS 1\.2 \w+, TLS 1\.3 \w+.*\n {4}certificate localhost, example\.test \(EC P-256\), expires /,
   );
   const flags = ironsocket('check', '--listen', '127.0.0.1:65124', '--backend', 'app:80', '--cert', cert, '--key', key);
   assert.is(flags.status, 0);

@@ -121,8 +121,8 @@ const cases: readonly (readonly [name: string, text: string, faults: readonly st
     'proto',
     `${listener}__proto__: {a: 1}\nconstructor: 1\n`,
     [
-      '6:1 UNKNOWN_KEY: unknown key "__proto__" (known here: user, group, max_connections, threads, log, timeouts, tls, listeners)',
-      '7:1 UNKNOWN_KEY: unknown key "constructor" (known here: user, group, max_connections, threads, log, timeouts, tls, listeners)',
+      '6:1 UNKNOWN_KEY: unknown key "__proto__" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
+      '7:1 UNKNOWN_KEY: unknown key "constructor" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
     ],
   ],
   ['unknown', `${listener}usr: a\n`, ['6:1 UNKNOWN_KEY: unknown key "usr" (did you mean "user"?)']],
@@ -131,7 +131,7 @@ const cases: readonly (readonly [name: string, text: string, faults: readonly st
     'unknown3',
     `${listener}frobnicate: true\n`,
     [
-      '6:1 UNKNOWN_KEY: unknown key "frobnicate" (known here: user, group, max_connections, threads, log, timeouts, tls, listeners)',
+      '6:1 UNKNOWN_KEY: unknown key "frobnicate" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
     ],
   ],
   [

@@ -7,6 +7,7 @@ import { examine } from '../../src/config/check.ts';
 import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { renderFaults } from '../../src/config/render.ts';
 import { ConfigError } from '../../src/errors.ts';
+import { kernelWithoutChacha } from '../helpers/kernel-reports.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
@@ -39,6 +40,8 @@ tls:
   min_version: "1.2"
   ciphers: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
   alpn: [h2, 'http/1.1']
+offload: auto
+offload_after: 64KiB
 listeners:
   - name: web
     listen: ["*:8443", "unix:x"]
@@ -46,7 +49,7 @@ listeners:
     certificates:
       - { cert: fullchain.pem, key: privkey.pem }
     timeouts: { connect: 1s }
-  - { listen: "[::1]:9", backend: "unix:y", certificates: [{ cert: a, key: b }], tls: { max_version: 1.3 } }
+  - { listen: "[::1]:9", backend: "unix:y", certificates: [{ cert: a, key: b }], tls: { max_version: 1.3 }, offload: kernel }
 `;
 
 const pieces = [
@@ -116,7 +119,7 @@ function judge(bytes: Buffer): void {
 /** The machine is looked at for what is left of the file, which drops no fault of it. */
 function examineRest({ faults }: ConfigError): void {
   if (faults.some(({ code }) => /SYNTAX|EMPTY$|ENCODING/.test(code))) return;
-  const examined = examine(readConfig({ file }), { ports: false, starting: false });
+  const examined = examine(readConfig({ file }), { ports: false, starting: false, kernel: kernelWithoutChacha });
   for (const fault of faults) {
     if (!examined.faults.some(({ line, message }) => line === fault.line && message === fault.message))
       throw new Error(`${fault.message} is lost`);

@@ -28,6 +28,28 @@ test('durations', () => {
   assert.match(ms(`${'9'.repeat(400)}s`) as string, 'is too long');
 });
 
+test('sizes', () => {
+  const bytes = (text: string) => outcome(values.parseSize(text));
+  assert.is(bytes('0'), 0);
+  assert.is(bytes('512B'), 512);
+  assert.is(bytes('64KiB'), 65_536);
+  assert.is(bytes('3MiB'), 3_145_728);
+  assert.is(bytes('1024GiB'), 1024 ** 4);
+  assert.is(bytes('1025GiB'), '"1025GiB" is too large (at most 1024GiB)');
+  assert.is(bytes('64'), '"64" has no unit (write 64KiB, or 64B for bytes)');
+  for (const other of ['64k', '64K', '64KB', '64 KiB', '64kib'])
+    assert.is(bytes(other), `"${other}" is not a size (write 64KiB)`);
+  assert.is(bytes('2g'), '"2g" is not a size (write 2GiB)');
+  for (const text of ['', ' ', '-1KiB', '1.5MiB', 'KiB', '1TiB', '1KiB ', '1KiB2B', '٣KiB', '1e3B'])
+    assert.match(bytes(text) as string, 'is not a size (write a number and B, KiB, MiB or GiB');
+  assert.match(bytes(`${'9'.repeat(400)}B`) as string, 'is too large');
+});
+
+test('sizes are told in the unit that fits', () => {
+  for (const text of ['0', '1B', '1536B', '64KiB', '1025KiB', '3MiB', '1024GiB'])
+    assert.is(values.sizeText(outcome(values.parseSize(text)) as number), text);
+});
+
 test('addresses to listen on', () => {
   const text = (input: string): string => {
     const parsed = values.parseListen(input);

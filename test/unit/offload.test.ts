@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+// Which engine sessions get on which kernel, and when `offload: kernel` is refused.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { examine } from '../../src/config/check.ts';
+import { parseConfigArguments } from '../../src/config/flags.ts';
+import { loadConfig, readConfig } from '../../src/config/load.ts';
+import { type EngineChoice, engineChoices, engineOf, reasonsOf } from '../../src/config/offload.ts';
+import { renderFaults } from '../../src/config/render.ts';
+import type { KernelReport } from '../../src/native.ts';
+import * as certificates from '../helpers/certificates.ts';
+import {
+  kernelWith,
+  kernelWithoutChacha,
+  kernelWithoutRekey,
+  kernelWithoutTls,
+  newKernel,
+} from '../helpers/kernel-reports.ts';
+import { afterAll, test } from '../helpers/suite.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+const file = join(directory, 'c.yaml');
+const { cert, key } = certificates.ecdsa;
+const basics = ['--listen', '127.0.0.1:65123', '--backend', '127.0.0.1:9', '--cert', cert, '--key', key];
+
+/** `1.2 ENGINE, 1.3 ENGINE (REASON)` */
+function engines(kernel: KernelReport | undefined, ...args: string[]): string {
+  const config = loadConfig(parseConfigArguments([...basics, ...args]));
+  const choices = config.listeners.flatMap((listener) => engineChoices(listener, kernel));
+  const text = choices.map(({ version, engine }) => `${version} ${engine}`).join(', ');
+  const reason = reasonsOf(choices);
+  return reason === undefined ? text : `${text} (${reason})`;
+}
+
+test('auto takes the kernel where it can do all that a session may ask for', () => {
+  assert.is(engines(newKernel), '1.2 kernel, 1.3 kernel');
+  assert.is(engines(kernelWithoutRekey), "1.2 kernel, 1.3 userspace (the kernel can't rekey TLS 1.3)");
+  assert.is(engines(kernelWithoutRekey, '--min-version', '1.3'), "1.3 userspace (the kernel can't rekey TLS 1.3)");
+  assert.is(
+    engines(kernelWithoutChacha),
+    "1.2 mixed, 1.3 mixed (the kernel can't carry CHACHA20-POLY1305)",
+    'the other ciphers are carried',
+  );
+  assert.is(
+    engines(kernelWithoutChacha, '--cipher', 'TLS_CHACHA20_POLY1305_SHA256'),
+    "1.3 userspace (the kernel can't carry CHACHA20-POLY1305)",
+  );
+  assert.is(engines(kernelWithoutTls('ENOENT')), '1.2 userspace, 1.3 userspace (no kernel TLS: ENOENT)');
+});
+
+test('a cipher that is not offered is not missed', () => {
+  const withoutCcm = kernelWith(({ cipher }) => (cipher === 'AES-128-CCM' ? { tx: 'ENOENT', rx: 'ENOENT' } : {}));
+  assert.is(engines(withoutCcm), '1.2 kernel, 1.3 kernel', 'the default list has no CCM');
+  assert.is(
+    engines(withoutCcm, '--cipher', 'TLS_AES_128_CCM_SHA256,TLS_AES_128_GCM_SHA256'),
+    "1.3 mixed (the kernel can't carry AES-128-CCM)",
+  );
+});
+
+test('a kernel that carries one direction only', () => {
+  const sendOnly = kernelWith(() => ({ rx: 'EINVAL' }));
+  const ciphers = ['--cipher', 'TLS_AES_128_GCM_SHA256'];
+  assert.is(engines(sendOnly, ...ciphers), "1.3 mixed (the kernel can't carry AES-128-GCM)");
+});
+
+test('kernel takes what auto leaves, userspace takes nothing', () => {
+  assert.is(engines(kernelWithoutRekey, '--offload', 'kernel'), '1.2 kernel, 1.3 kernel');
+  const never = '1.2 userspace, 1.3 userspace (offload: userspace)';
+  assert.is(engines(newKernel, '--offload', 'userspace'), never);
+  assert.is(engines(undefined, '--offload', 'userspace'), never);
+});
+
+test('unix sockets stay in userspace', () => {
+  const more = ['--listen', `unix:${directory}/x`];
+  assert.is(engines(newKernel, ...more), '1.2 mixed, 1.3 mixed (unix sockets have no kernel TLS)');
+  const config = loadConfig(parseConfigArguments([...more, ...basics.slice(2)]));
+  assert.equal(
+    config.listeners.flatMap((listener) => engineChoices(listener, newKernel)).map(({ engine }) => engine),
+    ['userspace', 'userspace'],
+  );
+});
+
+test('the engine over several listeners', () => {
+  const choice = (version: EngineChoice['version'], engine: EngineChoice['engine']) => ({ version, engine });
+  const both = [choice('1.2', 'kernel'), choice('1.3', 'kernel'), choice('1.2', 'kernel'), choice('1.3', 'userspace')];
+  assert.is(engineOf(both, '1.2'), 'kernel');
+  assert.is(engineOf(both, '1.3'), 'mixed');
+  assert.is(engineOf([choice('1.3', 'userspace')], '1.2'), undefined);
+});
+
+function rendered(text: string, kernel: KernelReport): string {
+  writeFileSync(file, text);
+  const { faults } = examine(readConfig({ file }), { ports: false, starting: true, kernel });
+  return renderFaults(faults, { colour: false, width: 200 }).replaceAll(directory, 'DIRECTORY');
+}
+
+const pair = `{ cert: ${cert}, key: ${key} }`;
+const listener = (port: number, more = '') =>
+  `  - { listen: "127.0.0.1:${port}", backend: 127.0.0.1:9, certificates: [${pair}]${more} }\n`;
+
+test('offload: kernel without kernel TLS', () => {
+  assert.is(
+    rendered(`offload: kernel\nlisteners:\n${listener(65123)}${listener(65124)}`, kernelWithoutTls('ENOENT')),
+    `DIRECTORY/c.yaml:1:10: this kernel has no TLS, or its module is not loaded
+    1 | offload: kernel
+      |          ^^^^^^
+      help: as root, "modprobe tls" (the kernel needs CONFIG_TLS); otherwise set "offload: auto"; "ironsocket doctor" shows what this kernel can do
+`,
+  );
+  assert.match(
+    rendered(`offload: kernel\nlisteners:\n${listener(65123)}`, kernelWithoutTls('EPERM')),
+    `DIRECTORY/c.yaml:1:10: kernel TLS can not be used: EPERM`,
+  );
+});
+
+test('the fault stands where kernel is said', () => {
+  const text = `listeners:\n${listener(65123)}  - offload: kernel\n${listener(65124).replace('  - { ', '    ').replace(' }\n', '\n').replaceAll(', backend', '\n    backend').replace(', certificates', '\n    certificates')}`;
+  const [first, , caret] = rendered(text, kernelWithoutTls('ENOENT')).split('\n');
+  assert.match(first ?? '', 'DIRECTORY/c.yaml:3:14: this kernel has no TLS');
+  assert.is(caret, '      |              ^^^^^^');
+  const flags = readConfig(parseConfigArguments([...basics, '--offload', 'kernel']));
+  const { faults } = examine(flags, { ports: false, starting: true, kernel: kernelWithoutTls('ENOENT') });
+  assert.equal(
+    faults.map(({ flag }) => flag),
+    ['--offload'],
+  );
+  const demo = readConfig(parseConfigArguments(['--demo', '--offload', 'kernel']));
+  const refused = examine(demo, { ports: false, starting: true, kernel: kernelWithoutTls('ENOENT') }).faults;
+  assert.equal(
+    refused.map(({ flag }) => flag),
+    ['--offload'],
+    'the demo is no exception',
+  );
+});
+
+test('offload: kernel with ciphers that the kernel has not got', () => {
+  assert.is(
+    rendered(`offload: kernel\nlisteners:\n${listener(65123)}`, kernelWithoutChacha),
+    `DIRECTORY/c.yaml:1:10: this kernel can not carry CHACHA20-POLY1305 with TLS 1.2 and 1.3 (ENOENT)
+    1 | offload: kernel
+      |          ^^^^^^
+      help: as root, "modprobe -a chacha20poly1305"; or leave the cipher out of "ciphers"; or set "offload: auto"; "ironsocket doctor" shows what this kernel can do
+`,
+  );
+  const tls = 'tls: { ciphers: [TLS_AES_128_GCM_SHA256] }\n';
+  assert.is(rendered(`offload: kernel\n${tls}listeners:\n${listener(65123)}`, kernelWithoutChacha), '');
+  const receiveOnly = kernelWith(({ cipher }) => (cipher === 'AES-256-GCM' ? { tx: 'EINVAL' } : {}));
+  assert.match(
+    rendered(`offload: kernel\nlisteners:\n${listener(65123)}`, receiveOnly),
+    'can not carry AES-256-GCM with TLS 1.2 and 1.3 to clients (EINVAL)\n',
+  );
+});
+
+test('a kernel without rekey is told once, and is no reason not to start', () => {
+  const said = ', offload: kernel';
+  const text = rendered(`listeners:\n${listener(65123, said)}${listener(65124, said)}`, kernelWithoutRekey);
+  assert.is(text.match(/warning: this kernel can not renew the keys of TLS 1.3/g)?.length, 1);
+  assert.is(text.match(/help: /g)?.length, 1, 'nothing else is said');
+  const old = 'tls: { max_version: "1.2" }\n';
+  assert.is(rendered(`offload: kernel\n${old}listeners:\n${listener(65123)}`, kernelWithoutRekey), '');
+});
+
+test('auto and userspace ask for nothing', () => {
+  const none = kernelWithoutTls('ENOENT');
+  for (const mode of ['auto', 'userspace'])
+    assert.is(rendered(`offload: ${mode}\nlisteners:\n${listener(65123)}`, none), '', mode);
+  assert.is(rendered(`offload: kernel\nlisteners:\n${listener(65123, ', offload: auto')}`, none), '');
+});
+
+test('a kernel that nobody wants is not asked', () => {
+  const asked = (starting: boolean, ...args: string[]) => {
+    const reading = readConfig(parseConfigArguments([...basics, ...args]));
+    return examine(reading, { ports: false, starting, kernel: newKernel }).kernel !== undefined;
+  };
+  assert.is(asked(true), false, 'auto, to start');
+  assert.is(asked(false), true, 'auto, for the summary');
+  assert.is(asked(true, '--offload', 'kernel'), true);
+  assert.is(asked(false, '--offload', 'userspace'), false);
+});
+
+test('a unix socket can not be offloaded', () => {
+  assert.is(
+    rendered(
+      `offload: kernel\nlisteners:\n  - listen: ["127.0.0.1:65123", "unix:${directory}/s"]\n    backend: 127.0.0.1:9\n    certificates: [${pair}]\n`,
+      newKernel,
+    ),
+    `DIRECTORY/c.yaml:3:33: a unix socket has no kernel TLS, which "offload: kernel" asks for
+    3 |   - listen: ["127.0.0.1:65123", "unix:DIRECTORY/s"]
+      |                                 ${'^'.repeat(`"unix:${directory}/s"`.length)}
+      help: give this listener "offload: auto", or listen on HOST:PORT
+`,
+  );
+});
