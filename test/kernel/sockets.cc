@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 
@@ -93,7 +94,7 @@ ssize_t Send(int fd, const Bytes& bytes, int flags) {
   return OrError(send(fd, bytes.data(), bytes.size(), flags));
 }
 
-ssize_t SendControl(int fd, ContentType type, const Bytes& content) {
+ssize_t SendControl(int fd, ContentType type, const Bytes& content, int flags) {
   alignas(cmsghdr) char control[CMSG_SPACE(1)] = {};
   iovec piece{const_cast<uint8_t*>(content.data()), content.size()};
   msghdr message{};
@@ -106,7 +107,7 @@ ssize_t SendControl(int fd, ContentType type, const Bytes& content) {
   header->cmsg_type = TLS_SET_RECORD_TYPE;
   header->cmsg_len = CMSG_LEN(1);
   *CMSG_DATA(header) = static_cast<uint8_t>(type);
-  return OrError(sendmsg(fd, &message, 0));
+  return OrError(sendmsg(fd, &message, flags));
 }
 
 ssize_t SpliceFrom(int fd, int pipe, size_t limit) {

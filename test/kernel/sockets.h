@@ -38,7 +38,7 @@ Bytes ReceiveAll(int fd, size_t length);
 
 // Bytes or -errno.
 ssize_t Send(int fd, const Bytes& bytes, int flags = 0);
-ssize_t SendControl(int fd, ironsocket::ContentType type, const Bytes& content);
+ssize_t SendControl(int fd, ironsocket::ContentType type, const Bytes& content, int flags = 0);
 // At most `limit` bytes, without waiting.
 ssize_t SpliceFrom(int fd, int pipe, size_t limit = 1 << 20);
 // One whole record as it is on the wire.
