@@ -9,6 +9,7 @@ import type { Complaint, Path } from './fault.ts';
 import { type Holder, holderOfPort, holderOfSocket } from './holder.ts';
 import { covers } from './overlap.ts';
 import type { ListenerParts } from './parts.ts';
+import { unixOffload } from './semantics.ts';
 import { type Address, addressText, canonicalHost } from './values.ts';
 
 const code = 'ERR_CONFIG_LISTEN';
@@ -24,7 +25,7 @@ export interface CheckOptions {
 
 export function checkListener(listener: ListenerParts, options: CheckOptions): Complaint[] {
   const complaints = listener.addresses.flatMap(({ address, path }) => {
-    if (address.kind === 'systemd') return systemdComplaints(address.name, path);
+    if (address.kind === 'systemd') return systemdComplaints(address.name, path, listener);
     if (address.kind === 'unix') return options.ports ? socketComplaints(address.path, path, options) : [];
     const rights = portRights(address.port, path);
     if (rights.length > 0 || !options.ports) return rights;
@@ -125,14 +126,31 @@ function socketComplaints(path: string, at: Path, options: CheckOptions): Compla
   }
 }
 
-/** sd_listen_fds(3): the sockets are for us if LISTEN_PID is our process. */
-function systemdComplaints(name: string, path: Path): Complaint[] {
+/** SD_LISTEN_FDS_START */
+const firstPassed = 3;
+
+/** sd_listen_fds(3): the sockets are for us if LISTEN_PID is our process. Undefined: it can't be seen here. */
+function passedAddress(fd: number): string | undefined {
+  if (Number(process.env.LISTEN_PID) !== process.pid) return undefined;
+  try {
+    return native.localAddress({ fd });
+  } catch {
+    // no socket: the start tells it when it listens
+    return undefined;
+  }
+}
+
+function systemdComplaints(name: string, path: Path, { offload }: ListenerParts): Complaint[] {
   const names = process.env.LISTEN_FDNAMES?.split(':');
   if (names === undefined) {
     const message = `whether systemd passes a socket "${name}" can not be seen here`;
     return [{ severity: 'warning', code, path, message, hint: `the .socket unit needs FileDescriptorName=${name}` }];
   }
-  if (names.includes(name)) return [];
+  if (names.includes(name)) {
+    const passed = names.flatMap((each, index) => (each === name ? (passedAddress(firstPassed + index) ?? []) : []));
+    const unix = offload.mode === 'kernel' && passed.some((address) => address.startsWith('unix:'));
+    return unix ? [unixOffload(path)] : [];
+  }
   return [
     {
       code,

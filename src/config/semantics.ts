@@ -126,14 +126,16 @@ function isOwn(host: string): boolean {
   return host.startsWith('127.') || host === '::1';
 }
 
-/** net/ipv4/tcp_ulp.c: kernel TLS sits on TCP. */
 function offloadComplaints({ addresses, offload }: ListenerParts): Complaint[] {
   if (offload.mode !== 'kernel') return [];
+  return addresses.flatMap(({ address, path }) => (address.kind === 'unix' ? [unixOffload(path)] : []));
+}
+
+/** net/ipv4/tcp_ulp.c: kernel TLS sits on TCP. */
+export function unixOffload(path: Path): Complaint {
   const message = 'a unix socket has no kernel TLS, which "offload: kernel" asks for';
   const hint = 'give this listener "offload: auto", or listen on HOST:PORT';
-  return addresses.flatMap(({ address, path }) =>
-    address.kind === 'unix' ? [{ code: 'ERR_CONFIG_OFFLOAD', path, message, hint }] : [],
-  );
+  return { code: 'ERR_CONFIG_OFFLOAD', path, message, hint };
 }
 
 function sameNames(listeners: readonly ListenerParts[]): Complaint[] {

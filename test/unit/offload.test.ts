@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Which engine sessions get on which kernel, and when `offload: kernel` is refused.
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,7 @@ import { parseConfigArguments } from '../../src/config/flags.ts';
 import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { type EngineChoice, engineChoices, engineOf, reasonsOf } from '../../src/config/offload.ts';
 import { renderFaults } from '../../src/config/render.ts';
-import type { KernelReport } from '../../src/native.ts';
+import { type KernelReport, native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
 import {
   kernelWith,
@@ -18,6 +19,7 @@ import {
   kernelWithoutTls,
   newKernel,
 } from '../helpers/kernel-reports.ts';
+import { cliPath, nodePath } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
@@ -193,4 +195,20 @@ test('a unix socket can not be offloaded', () => {
       help: give this listener "offload: auto", or listen on HOST:PORT
 `,
   );
+});
+
+test('a unix socket of systemd can not be offloaded either', () => {
+  const check = (address: string) => {
+    const fd = native.listen({ address, backlog: 1, v6Only: false });
+    const args = ['check', '--listen', 'systemd:web', ...basics.slice(2), '--offload', 'kernel'];
+    const { stderr } = spawnSync('sh', ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', nodePath, cliPath, ...args], {
+      stdio: ['ignore', 'ignore', 'pipe', fd],
+      env: { ...process.env, LISTEN_FDS: '1', LISTEN_FDNAMES: 'web' },
+      encoding: 'utf8',
+    });
+    native.closeFd({ fd });
+    return stderr;
+  };
+  assert.match(check(`unix:${directory}/systemd.sock`), /^--listen: a unix socket has no kernel TLS/);
+  assert.not.match(check('127.0.0.1:0'), 'unix');
 });
