@@ -10,6 +10,7 @@ import { parseConfigArguments } from '../../src/config/flags.ts';
 import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { type EngineChoice, engineChoices, engineOf, reasonsOf } from '../../src/config/offload.ts';
 import { renderFaults } from '../../src/config/render.ts';
+import { planFor } from '../../src/master/plan.ts';
 import { type KernelReport, native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
 import {
@@ -211,4 +212,23 @@ test('a unix socket of systemd can not be offloaded either', () => {
   };
   assert.match(check(`unix:${directory}/systemd.sock`), /^--listen: a unix socket has no kernel TLS/);
   assert.not.match(check('127.0.0.1:0'), 'unix');
+});
+
+test('the plan of a worker says what each listener wants', () => {
+  const text = `offload_after: 64KiB\nlisteners:\n${listener(65123, ', offload: userspace')}${listener(65124)}`;
+  writeFileSync(file, text);
+  const config = { ...loadConfig({ file }), kernelDirections: 'tx' } as const;
+  const listeners = config.listeners.map((each, index) => {
+    return { config: each, heldName: '', fd: 10 + index, address: '' };
+  });
+  const rest = { identity: undefined, certificatesOf: () => [], ticketKeysFd: -1, logFd: 1 };
+  const worker = planFor(1, { config, listeners, ...rest });
+  assert.equal(
+    worker.plan.listeners.map(({ offload, offloadAfter }) => ({ offload, offloadAfter })),
+    [
+      { offload: 'userspace', offloadAfter: 65_536 },
+      { offload: 'auto', offloadAfter: 65_536 },
+    ],
+  );
+  assert.is(worker.kernelDirections, 'tx');
 });
