@@ -2,8 +2,6 @@
 #include "log/writer.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +13,7 @@
 #include <climits>
 
 #include "log/logfmt.h"
+#include "loop/clock.h"
 
 namespace ironsocket {
 namespace {
@@ -29,11 +28,6 @@ constexpr int kLastBackoffMs = 5'000;
 constexpr int kStopMs = 200;
 constexpr int kDrainMs = 150;
 
-int64_t NowMs() {
-  auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
-
 void Signal(const UniqueFd& event) {
   // Fails only when the counter is full, and then the reader is awake.
   [[maybe_unused]] int result = eventfd_write(event.get(), 1);
@@ -47,13 +41,14 @@ uint64_t CountLines(std::string_view bytes) {
 
 std::shared_ptr<LogWriter> LogWriter::Start(UniqueFd fd, std::string head) {
   std::shared_ptr<LogWriter> writer(new LogWriter(std::move(fd), std::move(head)));
-  // The thread inherits the mask: no signal of the process runs on it, and a pipe without a reader
-  // gives EPIPE only, whatever SIGPIPE does (write(2)).
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  writer->thread_ = std::thread([writer] { writer->Run(); });
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  // Signals are blocked on it, so a pipe without a reader gives EPIPE only, whatever SIGPIPE does
+  // (write(2)), and a file at its limit EFBIG.
+  std::string error;
+  if (!writer->thread_.Start(
+          "log", [writer] { writer->Run(); }, &error)) {
+    writer->stop_ = true;
+    Signal(writer->done_);
+  }
   return writer;
 }
 
@@ -70,7 +65,7 @@ void LogWriter::Queue(std::string_view line) {
   bool wake;
   {
     std::lock_guard lock(mutex_);
-    if (queue_.size() + line.size() > kQueueBytes) {
+    if (stop_ || queue_.size() + line.size() > kQueueBytes) {
       dropped_.fetch_add(1, std::memory_order_relaxed);
       return;
     }
@@ -102,9 +97,9 @@ void LogWriter::Stop() {
     result = poll(&done, 1, static_cast<int>(std::max<int64_t>(deadline - NowMs(), 0)));
   } while (result < 0 && errno == EINTR);
   if (result > 0) {
-    thread_.join();
+    thread_.Join();
   } else {
-    thread_.detach();  // inside a write that does not return; it keeps its own reference to us
+    thread_.Detach();  // inside a write that does not return; it keeps its own reference to us
   }
 }
 

@@ -13,16 +13,17 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 
+#include "loop/thread.h"
 #include "net/unique_fd.h"
 
 namespace ironsocket {
 
 class LogWriter {
  public:
-  // Starts the thread, with all signals blocked. `head` goes between the timestamp and the level of
-  // the lines that the writer makes itself.
+  // Starts the thread, with all signals blocked; where the system has none to give, every line
+  // counts as dropped. `head` goes between the timestamp and the level of the lines that the writer
+  // makes itself.
   static std::shared_ptr<LogWriter> Start(UniqueFd fd, std::string head);
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
@@ -60,7 +61,7 @@ class LogWriter {
   const std::string head_;
   UniqueFd event_;  // eventfd: work after idling, a new fd, or stop
   UniqueFd done_;   // eventfd: the thread is about to end
-  std::thread thread_;
+  Thread thread_;
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> dropped_{0};
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A thread's epoll instance, its inbox and its clock: what the handshake and relay threads loop on.
+// A thread's epoll instance and its inbox: what the handshake and relay threads loop on.
 #pragma once
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,16 +13,10 @@
 #include <utility>
 #include <vector>
 
+#include "loop/clock.h"
 #include "net/unique_fd.h"
 
 namespace ironsocket {
-
-// Milliseconds on CLOCK_MONOTONIC: deadlines don't jump with the wall clock.
-inline int64_t NowMs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
-}
 
 class Epoll {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A native thread of the engine: named, with every signal blocked (signals belong to the JavaScript
+// A native thread of ours: named, with every signal blocked (signals belong to the JavaScript
 // thread).
 #pragma once
 
@@ -46,6 +46,12 @@ class Thread {
   void Join() {
     if (!std::exchange(running_, false)) return;
     pthread_join(thread_, nullptr);
+  }
+
+  // For a body that may never return and owns all that it uses: nobody waits for it any more.
+  void Detach() {
+    if (!std::exchange(running_, false)) return;
+    pthread_detach(thread_);
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -52,6 +53,26 @@ class FileSizeLimit {
 };
 
 }  // namespace
+
+TEST_CASE("log fault: without a thread every line counts as dropped") {
+  // No machine has room for a stack of this size.
+  pthread_attr_t before, huge;
+  REQUIRE(pthread_getattr_default_np(&before) == 0);
+  REQUIRE(pthread_attr_init(&huge) == 0);
+  REQUIRE(pthread_attr_setstacksize(&huge, size_t{1} << 47) == 0);
+  REQUIRE(pthread_setattr_default_np(&huge) == 0);
+  const auto start = Clock::now();
+  {
+    Log log(UniqueFd(memfd_create("log", MFD_CLOEXEC)), Level::kInfo, "worker");
+    REQUIRE(pthread_setattr_default_np(&before) == 0);
+    Send(log, 3);
+    CHECK(log.dropped() == 3);
+    CHECK(log.written() == 0);
+  }
+  CHECK(MsSince(start) < 150);  // the exit has nobody to wait for
+  pthread_attr_destroy(&huge);
+  pthread_attr_destroy(&before);
+}
 
 TEST_CASE("log fault: a full disk drops, counts and does not spin") {
   Log log(UniqueFd(open("/dev/full", O_WRONLY | O_APPEND | O_CLOEXEC)), Level::kInfo, "worker");
