@@ -20,11 +20,13 @@ inline void SetReset(int fd, bool reset) {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof option);
 }
 
-// What a connection needs from its start. Keepalive finds peers that vanished without a FIN within
-// two minutes; TCP_USER_TIMEOUT is left alone, because it would also end a slow reader. Whoever
-// closes the socket without saying otherwise, the kernel included when it kills the process, resets
-// the connection: what was cut must never look whole. SetReset(fd, false) comes before an orderly
-// close.
+// What a connection needs from its start. Keepalive finds an idle peer that vanished without a FIN
+// within two minutes: the first probe after 60 s, then 6 that are 10 s apart. One that has bytes to
+// acknowledge is found when the kernel gives up sending them (net.ipv4.tcp_retries2: about 15
+// minutes) or by the idle timeout. TCP_USER_TIMEOUT would be sooner, but it would also end a reader
+// that pauses. Whoever closes the socket without saying otherwise, the kernel included when it
+// kills the process, resets the connection: what was cut must never look whole. SetReset(fd, false)
+// comes before an orderly close.
 inline void PrepareStream(int fd, int family) {
   SetReset(fd, true);
   if (family == AF_UNIX) return;
