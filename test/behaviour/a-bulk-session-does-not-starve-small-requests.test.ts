@@ -40,14 +40,15 @@ for (const { proxy, version, label } of await variants(options)) {
         for (const client of [...bulk, { socket }]) client.socket.destroy();
       });
       const times: number[] = [];
-      for (let i = 0; i < 200; i++) {
+      const until = performance.now() + 4000;
+      while (times.length < 20 || (times.length < 200 && performance.now() < until)) {
         const started = performance.now();
         socket.write('ping');
         await peer.read(4);
         times.push(performance.now() - started);
       }
       times.sort((a, b) => a - b);
-      const median = times[100] ?? 0;
+      const median = times[times.length >> 1] ?? 0;
       // The test's own process decrypts the bulk as well, and shares two cores with the proxy: only starvation counts.
       assert.ok(median < 50 * timeFactor, `median ${median.toFixed(1)} ms`);
       assert.ok((times.at(-1) ?? 0) < 1000 * timeFactor, `longest ${times.at(-1)?.toFixed(1)} ms`);

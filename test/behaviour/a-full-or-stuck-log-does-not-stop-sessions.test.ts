@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Lines that can't be written are dropped and counted; no thread that moves bytes ever waits for the log.
+// Not in the kernel lab: it is about the log, and its sessions are thousands.
 
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

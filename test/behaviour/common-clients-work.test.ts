@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import * as assert from 'uvu/assert';
 import { KnownStream, startBackend, startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
+import { engines } from '../helpers/engines.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { sharedProxy } from '../helpers/variants.ts';
@@ -25,14 +26,11 @@ await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
 afterAll(() => web.close());
 const echo = await startEcho();
 const large = await startBackend({ onConnection: (peer) => peer.finish(Buffer.alloc(100_000, 'x')) });
-const proxy = await sharedProxy({
-  listeners: [
-    { name: 'web', backend: `127.0.0.1:${(web.address() as AddressInfo).port}` },
-    { name: 'echo', backend: echo.address },
-    { name: 'large', backend: large.address },
-  ],
-});
-const [webPort = 0, echoPort = 0, largePort = 0] = proxy.ports;
+const listeners = [
+  { name: 'web', backend: `127.0.0.1:${(web.address() as AddressInfo).port}` },
+  { name: 'echo', backend: echo.address },
+  { name: 'large', backend: large.address },
+];
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-clients-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -59,64 +57,71 @@ async function talk(program: string, args: readonly string[], input: string, unt
   return output;
 }
 
-async function curl(...args: string[]): Promise<Buffer> {
+async function curl(port: number, ...args: string[]): Promise<Buffer> {
   const common = ['--silent', '--show-error', '--fail', '--max-time', String(15 * timeFactor), '--cacert', ecdsa.cert];
-  const all = [...common, ...args, `https://localhost:${webPort}/`];
+  const all = [...common, ...args, `https://localhost:${port}/`];
   return (await promisify(execFile)('curl', all, { maxBuffer: 1 << 24, encoding: 'buffer' })).stdout;
 }
 
-for (const version of ['1.2', '1.3']) {
-  const exactly = [`--tlsv${version}`, '--tls-max', version];
-  test(`curl, TLS ${version}: a download`, async () => {
-    assert.ok((await curl(...exactly)).equals(body));
-  });
-  test(`curl, TLS ${version}: an upload comes back`, async () => {
-    const file = join(directory, 'upload');
-    writeFileSync(file, body);
-    assert.ok((await curl(...exactly, '--data-binary', `@${file}`)).equals(readFileSync(file)));
-  });
+for (const engine of engines) {
+  const proxy = await sharedProxy({ listeners }, engine);
+  const [webPort = 0, echoPort = 0, largePort = 0] = proxy.ports;
 
-  const flag = version === '1.3' ? '-tls1_3' : '-tls1_2';
-  test(`openssl s_client, TLS ${version}: an echo`, async () => {
-    const args = [
-      's_client',
-      '-connect',
-      `127.0.0.1:${echoPort}`,
-      flag,
-      '-CAfile',
-      ecdsa.cert,
-      '-servername',
-      'localhost',
-    ];
-    const output = await talk('openssl', args, 'hello there\n', '\nhello there');
-    assert.match(output, 'Verify return code: 0 (ok)');
-  });
+  for (const version of ['1.2', '1.3']) {
+    const exactly = [`--tlsv${version}`, '--tls-max', version];
+    test(`${engine.label}: curl, TLS ${version}: a download`, async () => {
+      assert.ok((await curl(webPort, ...exactly)).equals(body));
+    });
+    test(`${engine.label}: curl, TLS ${version}: an upload comes back`, async () => {
+      const file = join(directory, 'upload');
+      writeFileSync(file, body);
+      assert.ok((await curl(webPort, ...exactly, '--data-binary', `@${file}`)).equals(readFileSync(file)));
+    });
 
-  test(`openssl s_client, TLS ${version}: max_fragment_length bounds our records`, async () => {
-    const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, flag, '-maxfraglen', '512', '-msg', '-ign_eof'];
+    const flag = version === '1.3' ? '-tls1_3' : '-tls1_2';
+    test(`${engine.label}: openssl s_client, TLS ${version}: an echo`, async () => {
+      const args = [
+        's_client',
+        '-connect',
+        `127.0.0.1:${echoPort}`,
+        flag,
+        '-CAfile',
+        ecdsa.cert,
+        '-servername',
+        'localhost',
+      ];
+      const output = await talk('openssl', args, 'hello there\n', '\nhello there');
+      assert.match(output, 'Verify return code: 0 (ok)');
+    });
+
+    test(`${engine.label}: openssl s_client, TLS ${version}: max_fragment_length bounds our records`, async () => {
+      const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, flag, '-maxfraglen', '512', '-msg', '-ign_eof'];
+      const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 * timeFactor });
+      running.child.stdin?.end();
+      const output = (await running).stdout;
+      const headers = [
+        ...output.matchAll(/<<< \S+(?: \S+)?, RecordHeader \[length 0005\]\n\s+17 03 03 (\S\S) (\S\S)/g),
+      ];
+      const lengths = headers.map(([, high = '', low = '']) => Number.parseInt(high + low, 16));
+      assert.ok(lengths.length > 100_000 / 512, `${lengths.length} records`);
+      assert.ok(Math.max(...lengths.slice(10)) <= 512 + 1 + 16 + 8, `${Math.max(...lengths)} bytes`);
+    });
+
+    test(`${engine.label}: gnutls-cli, TLS ${version}: an echo`, async () => {
+      const priority = `NORMAL:-VERS-ALL:+VERS-TLS${version}`;
+      const args = ['--insecure', '--priority', priority, '--port', String(echoPort), '127.0.0.1'];
+      const output = await talk('gnutls-cli', args, 'hello there\n', '\nhello there');
+      assert.match(output, `TLS${version}`);
+    });
+  }
+
+  test(`${engine.label}: openssl s_client: a ticket allows no early data`, async () => {
+    // s_client writes what it knows of tickets when it ends.
+    const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, '-tls1_3', '-ign_eof'];
     const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 * timeFactor });
     running.child.stdin?.end();
-    const output = (await running).stdout;
-    const headers = [...output.matchAll(/<<< \S+(?: \S+)?, RecordHeader \[length 0005\]\n\s+17 03 03 (\S\S) (\S\S)/g)];
-    const lengths = headers.map(([, high = '', low = '']) => Number.parseInt(high + low, 16));
-    assert.ok(lengths.length > 100_000 / 512, `${lengths.length} records`);
-    assert.ok(Math.max(...lengths.slice(10)) <= 512 + 1 + 16 + 8, `${Math.max(...lengths)} bytes`);
-  });
-
-  test(`gnutls-cli, TLS ${version}: an echo`, async () => {
-    const priority = `NORMAL:-VERS-ALL:+VERS-TLS${version}`;
-    const args = ['--insecure', '--priority', priority, '--port', String(echoPort), '127.0.0.1'];
-    const output = await talk('gnutls-cli', args, 'hello there\n', '\nhello there');
-    assert.match(output, `TLS${version}`);
+    const { stdout } = await running;
+    assert.match(stdout, 'New Session Ticket arrived');
+    assert.match(stdout, 'Max Early Data: 0');
   });
 }
-
-test('openssl s_client: a ticket allows no early data', async () => {
-  // s_client writes what it knows of tickets when it ends.
-  const args = ['s_client', '-connect', `127.0.0.1:${largePort}`, '-tls1_3', '-ign_eof'];
-  const running = promisify(execFile)('openssl', args, { maxBuffer: 1 << 26, timeout: 15_000 * timeFactor });
-  running.child.stdin?.end();
-  const { stdout } = await running;
-  assert.match(stdout, 'New Session Ticket arrived');
-  assert.match(stdout, 'Max Early Data: 0');
-});

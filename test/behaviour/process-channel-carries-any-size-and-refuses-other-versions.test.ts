@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The channel between master and worker: packets are limited, messages are not; and processes of different releases part with a sentence.
+// Not in the kernel lab: no session and no socket of a client.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';

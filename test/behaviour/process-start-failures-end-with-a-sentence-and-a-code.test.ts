@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What keeps a service from starting is told in one sentence, by the exit code (sysexits.h), and leaves nothing behind.
+// Not in the kernel lab: no service gets as far as its first client.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

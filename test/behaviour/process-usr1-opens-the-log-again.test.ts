@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Log rotation: the file is moved away, USR1, and every process writes into the new one.
+// Not in the kernel lab: it is about the log's file.
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -44,6 +44,9 @@ export interface Outcome {
 
 const helloRetry = Buffer.from('cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c', 'hex');
 
+/** Ports of the clients that held their Finished back, to glue something to it. */
+export const glued = new Set<string>();
+
 export class RawTlsClient {
   readonly peer: Peer;
   version: TlsVersion = '1.3';
@@ -79,6 +82,7 @@ export class RawTlsClient {
     this.#options = options;
     this.peer = peer;
     this.port = peer.socket.localPort ?? 0;
+    if (options.holdFinished === true) glued.add(String(this.port));
   }
 
   /** Port of this end, by which the log names the connection. */
