@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <span>
 
 #include "net/socket_options.h"
 #include "net/unique_fd.h"
@@ -30,8 +31,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// For the whole probe. Only a loopback that drops packets gets near it.
-constexpr auto kPatience = std::chrono::seconds(2);
+// For one connection, and for what goes over it. Only a loopback that drops packets gets near it.
+constexpr auto kPatience = std::chrono::seconds(1);
 
 // 0, -ETIMEDOUT or -errno.
 int AwaitReadable(int fd, Clock::time_point deadline) {
@@ -76,7 +77,8 @@ bool SamePort(const Address& a, const Address& b) {
 }
 
 // Takes connections until it is ours: anybody on this host may connect to the port.
-int AcceptOurs(int listener, const Address& ours, Clock::time_point deadline, UniqueFd* out) {
+int AcceptOurs(int listener, const Address& ours, UniqueFd* out) {
+  const auto deadline = Clock::now() + kPatience;
   while (Clock::now() < deadline) {
     const int waited = AwaitReadable(listener, deadline);
     if (waited != 0) return waited;
@@ -91,7 +93,7 @@ int AcceptOurs(int listener, const Address& ours, Clock::time_point deadline, Un
   return -ETIMEDOUT;
 }
 
-int ConnectOver(int family, Clock::time_point deadline, Pair* out) {
+int ConnectOver(int family, Pair* out) {
   constexpr int kType = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
   UniqueFd listener(::socket(family, kType, 0));
   if (!listener.valid()) return -errno;
@@ -106,7 +108,7 @@ int ConnectOver(int family, Clock::time_point deadline, Pair* out) {
   if (!pair.far.valid()) return -errno;
   if (::connect(pair.far.get(), &address.any, size) != 0 && errno != EINPROGRESS) return -errno;
   if (::getsockname(pair.far.get(), &address.any, &size) != 0) return -errno;
-  const int error = AcceptOurs(listener.get(), address, deadline, &pair.near);
+  const int error = AcceptOurs(listener.get(), address, &pair.near);
   if (error != 0) return error;
   // Leave nothing in TIME_WAIT.
   SetReset(pair.near.get(), true);
@@ -117,13 +119,13 @@ int ConnectOver(int family, Clock::time_point deadline, Pair* out) {
 }
 
 // 0, or -errno of IPv4 where IPv6 fails too.
-int Connect(Clock::time_point deadline, Pair* out) {
-  const int error = ConnectOver(AF_INET, deadline, out);
-  return error == 0 || ConnectOver(AF_INET6, deadline, out) == 0 ? 0 : error;
+int Connect(Pair* out) {
+  const int error = ConnectOver(AF_INET, out);
+  return error == 0 || ConnectOver(AF_INET6, out) == 0 ? 0 : error;
 }
 
-int ConnectWithUlp(Clock::time_point deadline, Pair* out) {
-  const int error = Connect(deadline, out);
+int ConnectWithUlp(Pair* out) {
+  const int error = Connect(out);
   return error != 0 ? error : AttachUlp(out->near.get());
 }
 
@@ -143,11 +145,10 @@ int (&ErrorsOf(KernelAbilities* abilities, TlsVersion version, CipherType cipher
 }
 
 // A cipher in both directions of one socket, as sessions have it; then what such a socket can.
-void TryCipher(TlsVersion version, CipherType cipher, Clock::time_point deadline,
-               KernelAbilities* out) {
+void TryCipher(TlsVersion version, CipherType cipher, KernelAbilities* out) {
   int(&error)[2] = ErrorsOf(out, version, cipher);
   Pair pair;
-  error[0] = error[1] = -ConnectWithUlp(deadline, &pair);
+  error[0] = error[1] = -ConnectWithUlp(&pair);
   if (error[0] != 0) return;
   const TrafficKeys keys = ProbeKeys(version, cipher);
   const auto install = [&](Direction direction) {
@@ -167,13 +168,13 @@ void TryCipher(TlsVersion version, CipherType cipher, Clock::time_point deadline
 }
 
 // Sends `bytes` and waits until they lie in the receive queue of the other end.
-bool Deliver(const Pair& pair, std::span<const uint8_t> bytes, int queued_before,
-             Clock::time_point deadline) {
+bool Deliver(const Pair& pair, std::span<const uint8_t> bytes, int queued_before) {
   if (::send(pair.far.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(bytes.size())) {
     return false;
   }
   const int wanted = queued_before + static_cast<int>(bytes.size());
+  const auto deadline = Clock::now() + kPatience;
   while (Clock::now() < deadline) {
     int queued = 0;
     if (::ioctl(pair.near.get(), SIOCINQ, &queued) != 0) return false;
@@ -207,13 +208,11 @@ bool SplicesWhole(int fd, std::span<const uint8_t> content) {
 
 // A record in two parts: poll after the first, splice after the second. What can't be found out is
 // taken for the worse.
-void TryReceiving(TlsVersion version, CipherType cipher, Clock::time_point deadline,
-                  KernelAbilities* out) {
+void TryReceiving(TlsVersion version, CipherType cipher, KernelAbilities* out) {
   out->partial_poll = true;
   Pair pair;
   TrafficKeys keys = ProbeKeys(version, cipher);
-  if (ConnectWithUlp(deadline, &pair) != 0 ||
-      InstallKeys(pair.near.get(), Direction::kReceive, keys) != 0) {
+  if (ConnectWithUlp(&pair) != 0 || InstallKeys(pair.near.get(), Direction::kReceive, keys) != 0) {
     return;
   }
   uint8_t content[kMaxPlaintext], record[kMaxRecord];
@@ -223,10 +222,10 @@ void TryReceiving(TlsVersion version, CipherType cipher, Clock::time_point deadl
   const std::span<const uint8_t> sealed(
       record, SealRecord(aead, keys, ContentType::kApplicationData, record, sizeof content));
   constexpr size_t kPart = 1000;
-  if (sealed.empty() || !Deliver(pair, sealed.first(kPart), 0, deadline)) return;
+  if (sealed.empty() || !Deliver(pair, sealed.first(kPart), 0)) return;
   pollfd item{pair.near.get(), POLLIN, 0};
   out->partial_poll = ::poll(&item, 1, 0) != 0;
-  if (!Deliver(pair, sealed.subspan(kPart), kPart, deadline)) return;
+  if (!Deliver(pair, sealed.subspan(kPart), kPart)) return;
   out->splice_whole = SplicesWhole(pair.near.get(), content);
 }
 
@@ -241,11 +240,10 @@ int KernelAbilities::Error(TlsVersion version, CipherType cipher, Direction dire
 }
 
 KernelAbilities ProbeKernel() {
-  const auto deadline = Clock::now() + kPatience;
   KernelAbilities found;
   {
     Pair pair;
-    found.ulp_error = -ConnectWithUlp(deadline, &pair);
+    found.ulp_error = -ConnectWithUlp(&pair);
   }
   bool received = false;
   for (TlsVersion version : KernelAbilities::kVersions) {
@@ -255,9 +253,9 @@ KernelAbilities ProbeKernel() {
         error[0] = error[1] = found.ulp_error;
         continue;
       }
-      TryCipher(version, cipher, deadline, &found);
+      TryCipher(version, cipher, &found);
       if (received || found.Error(version, cipher, Direction::kReceive) != 0) continue;
-      TryReceiving(version, cipher, deadline, &found);
+      TryReceiving(version, cipher, &found);
       received = true;
     }
   }

@@ -34,9 +34,9 @@ struct KernelAbilities {
   int Error(TlsVersion version, CipherType cipher, Direction direction) const;
 };
 
-// Takes some milliseconds; the first time on a machine more, because the kernel then looks for its
-// modules. Where no connection over the loopback can be made, ulp_error has that errno. What can't
-// be found out is told as the worse of the two. Thread safe.
+// Takes some milliseconds, and longer where the kernel starts modprobe for what it has not got.
+// Where no connection over the loopback can be made, ulp_error has that errno. What can't be found
+// out is told as the worse of the two. Thread safe.
 KernelAbilities ProbeKernel();
 
 }  // namespace ironsocket
