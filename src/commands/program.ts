@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addConfigOptions, configRequest } from '../config/flags.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { ConfigError, ExpectedError, exitCodes, NativeError } from '../errors.ts';
+import { addDoctor } from './doctor.ts';
 import { packageVersion, versionText } from './version.ts';
 
 const examples = `
@@ -74,6 +75,7 @@ function program(): Command {
       const { check } = await import('./check.ts');
       check(request);
     });
+  addDoctor(command('doctor', 'tell what this machine can do for TLS, what is missing, and what to do about it'));
   command('version', 'print the versions of ironsocket and of what it stands on').action(() => {
     process.stdout.write(versionText());
   });
