@@ -5,6 +5,7 @@ import { addConfigOptions, configRequest } from '../config/flags.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { ConfigError, ExpectedError, exitCodes, NativeError } from '../errors.ts';
 import { addDoctor } from './doctor.ts';
+import { addStat } from './stat.ts';
 import { packageVersion, versionText } from './version.ts';
 
 const examples = `
@@ -75,6 +76,7 @@ function program(): Command {
       const { check } = await import('./check.ts');
       check(request);
     });
+  addStat(command('stat', 'show what the kernel counts of TLS (/proc/net/tls_stat)'));
   addDoctor(command('doctor', 'tell what this machine can do for TLS, what is missing, and what to do about it'));
   command('version', 'print the versions of ironsocket and of what it stands on').action(() => {
     process.stdout.write(versionText());
