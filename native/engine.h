@@ -42,6 +42,7 @@ enum class Counter : size_t {
   kOffloadsTx,  // directions that the kernel was given
   kOffloadsRx,
   kOffloadsRefused,
+  kRekeysImpossible,  // sessions that ended because the kernel that has them can't change keys
   kAcceptPauses,
   kLogLinesDropped,
   kCount,

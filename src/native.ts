@@ -93,6 +93,7 @@ export const counterNames = [
   'offloads_tx',
   'offloads_rx',
   'offloads_refused',
+  'rekeys_impossible',
   'accept_pauses',
   'log_lines_dropped',
 ] as const;

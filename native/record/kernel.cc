@@ -117,8 +117,12 @@ ssize_t KernelReceiver::Fill(Receiving& rx, int fd, size_t limit) {
     Count(rx, fd, length_, std::max<size_t>(RecordsOf(length_), 1));
     return got;
   }
-  if (got == -EAGAIN || got == -kKeyExpired) return OnEmpty(rx, fd);
-  fault_ = AlertForError(static_cast<int>(-got));
+  // A KeyUpdate is read before its keys are missed, and then they are there at once. In TLS 1.2
+  // there is none, yet a kernel that can rekey takes a handshake record that begins like one for
+  // it.
+  const bool stuck = got == -kKeyExpired && rx.keys.version == TlsVersion::kTls12;
+  if (got == -EAGAIN || (got == -kKeyExpired && !stuck)) return OnEmpty(rx, fd);
+  fault_ = stuck ? Alert::kUnexpectedMessage : AlertForError(static_cast<int>(-got));
   if (fault_ != Alert::kNone) {
     // Until it is read, this error also fails the alert that we are going to send.
     int error = 0;

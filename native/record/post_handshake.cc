@@ -72,6 +72,8 @@ Judgement Judge(TlsVersion version, const OpenedRecord& record, PostHandshakeSta
     case ContentType::kAlert:
       return JudgeAlert(version, record.content, state);
     case ContentType::kHandshake:
+      // RFC 8446 section 5.1; the kernel passes it on.
+      if (record.content.empty()) return Fault(Alert::kUnexpectedMessage);
       return version == TlsVersion::kTls13 ? JudgeHandshake13(record.content, state)
                                            : JudgeHandshake12(record.content, state);
     case ContentType::kChangeCipherSpec:

@@ -112,6 +112,16 @@ void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert
   BeginClosing(session);
 }
 
+// The next generation of keys was due and can't be had; -EOPNOTSUPP: from the kernel that has the
+// session.
+void RelayThread::EndForKeys(Session* session, int error) {
+  if (error != -EOPNOTSUPP) {
+    return EndWithAlert(session, CloseReason::kInternalError, Alert::kInternalError);
+  }
+  counters_.Add(Counter::kRekeysImpossible);
+  EndWithAlert(session, CloseReason::kNoRekey, Alert::kInternalError);
+}
+
 // An idle session: close_notify, unless bytes of the answer are stuck, because then it would never
 // arrive.
 void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {

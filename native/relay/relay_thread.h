@@ -151,6 +151,7 @@ class RelayThread {
   // closing.cc
   void Finish(Session* session);
   void EndWithAlert(Session* session, CloseReason reason, Alert alert);
+  void EndForKeys(Session* session, int error);
   void EndWithCloseNotify(Session* session, CloseReason reason);
   void CloseClient(Session* session);
   void ResetBoth(Session* session, CloseReason reason);

@@ -169,9 +169,7 @@ RelayThread::Step RelayThread::OnKeyUpdate(Session* session) {
   session->key_update_requested = false;
   const int error = ReceiverOf(*session).NextKeys(session->rx, session->client.get());
   if (error == 0) return Step::kGoOn;
-  const bool unable = error == -EOPNOTSUPP;
-  EndWithAlert(session, unable ? CloseReason::kNoRekey : CloseReason::kInternalError,
-               Alert::kInternalError);
+  EndForKeys(session, error);
   return Step::kEnded;
 }
 

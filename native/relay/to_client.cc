@@ -134,12 +134,8 @@ bool RelayThread::KeyUpdateDue(Session* session) {
 // section 4.6.3).
 bool RelayThread::SendKeyUpdate(Session* session) {
   const int error = SenderOf(*session).SealKeyUpdate(session->tx, session->key_update_request);
-  if (error == -EOPNOTSUPP) {
-    EndWithAlert(session, CloseReason::kNoRekey, Alert::kInternalError);
-    return false;
-  }
   if (error != 0) {
-    ResetBoth(session, CloseReason::kInternalError);
+    EndForKeys(session, error);
     return false;
   }
   if (session->key_update_request) session->key_update_requested = true;
