@@ -11,6 +11,8 @@ export interface LabTest {
   readonly kernel: Kernel;
   /** A test file, or a program written with doctest. */
   readonly file: string;
+  /** IRONSOCKET_TEST_ENGINES for a test file. */
+  readonly engines: string;
 }
 
 /** A crash of the kernel takes the rest of its boot with it; a boot costs two seconds. */
@@ -50,7 +52,7 @@ async function boot(
     'scripts/kernel-lab',
     [
       ...['--kernel', kernel, '--timeout', limit, ...environment.flatMap((each) => ['--env', each])],
-      ...[...command, String(secondsPerFile), ...tests.map(({ file }) => file)],
+      ...[...command, String(secondsPerFile), ...tests.flatMap(({ file, engines }) => [engines, file])],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );

@@ -11,10 +11,9 @@ import { promisify } from 'node:util';
 import * as assert from 'uvu/assert';
 import { KnownStream, startBackend, startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
-import { engines } from '../helpers/engines.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
-import { sharedProxy } from '../helpers/variants.ts';
+import { proxies } from '../helpers/variants.ts';
 
 const body = new KnownStream(9).next(5_000_000);
 const web = http.createServer((request, response) => {
@@ -63,8 +62,7 @@ async function curl(port: number, ...args: string[]): Promise<Buffer> {
   return (await promisify(execFile)('curl', all, { maxBuffer: 1 << 24, encoding: 'buffer' })).stdout;
 }
 
-for (const engine of engines) {
-  const proxy = await sharedProxy({ listeners }, engine);
+for (const { engine, proxy } of await proxies({ listeners })) {
   const [webPort = 0, echoPort = 0, largePort = 0] = proxy.ports;
 
   for (const version of ['1.2', '1.3']) {

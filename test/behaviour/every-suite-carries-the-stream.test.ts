@@ -2,12 +2,11 @@
 import * as assert from 'uvu/assert';
 import { KnownStream, startBackend } from '../helpers/backends.ts';
 import { ecdsa, rsa } from '../helpers/certificates.ts';
-import { engines } from '../helpers/engines.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { handshakeFailure, only } from '../helpers/tls-client.ts';
 import { alert, contentType, suites, suitesOnRequest } from '../helpers/tls-records.ts';
-import { sharedProxy } from '../helpers/variants.ts';
+import { proxies } from '../helpers/variants.ts';
 
 const backend = await startBackend();
 const few = ['TLS_CHACHA20_POLY1305_SHA256', 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384'];
@@ -17,8 +16,7 @@ const listeners = [
   { name: 'few', backend: backend.address, certificates: [ecdsa, rsa], tls: { ciphers: few } },
 ];
 
-for (const engine of engines) {
-  const proxy = await sharedProxy({ listeners }, engine);
+for (const { engine, proxy } of await proxies({ listeners })) {
   const [all = 0, ccm = 0, restricted = 0] = proxy.ports;
 
   for (const suite of [...suites, ...suitesOnRequest]) {
@@ -58,21 +56,20 @@ for (const engine of engines) {
       }
     });
   }
-}
 
-const unusual = await sharedProxy({ listeners });
-test('AES-CCM, CBC, RSA key exchange and finite-field DH are not spoken by default', async () => {
-  for (const ciphers of [
-    'ECDHE-ECDSA-AES128-CCM',
-    'ECDHE-ECDSA-AES128-SHA256',
-    'AES128-GCM-SHA256',
-    'DHE-RSA-AES128-GCM-SHA256',
-  ]) {
-    const failure = await handshakeFailure({ port: unusual.port, ...only('1.2'), ciphers: `${ciphers}:@SECLEVEL=0` });
-    assert.is(failure, alert.handshakeFailure, ciphers);
-  }
-  assert.is(
-    await handshakeFailure({ port: unusual.port, ...only('1.3'), ciphers: 'TLS_AES_128_CCM_SHA256' }),
-    alert.handshakeFailure,
-  );
-});
+  test(`${engine.label}: AES-CCM, CBC, RSA key exchange and finite-field DH are not spoken by default`, async () => {
+    for (const ciphers of [
+      'ECDHE-ECDSA-AES128-CCM',
+      'ECDHE-ECDSA-AES128-SHA256',
+      'AES128-GCM-SHA256',
+      'DHE-RSA-AES128-GCM-SHA256',
+    ]) {
+      const failure = await handshakeFailure({ port: all, ...only('1.2'), ciphers: `${ciphers}:@SECLEVEL=0` });
+      assert.is(failure, alert.handshakeFailure, ciphers);
+    }
+    assert.is(
+      await handshakeFailure({ port: all, ...only('1.3'), ciphers: 'TLS_AES_128_CCM_SHA256' }),
+      alert.handshakeFailure,
+    );
+  });
+}

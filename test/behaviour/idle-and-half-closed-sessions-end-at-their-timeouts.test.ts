@@ -11,7 +11,7 @@ import { variants } from '../helpers/variants.ts';
 
 const backend = await startBackend();
 /** Milliseconds; bytes that come every `pause` keep a session. */
-const timeout = 600 * timeFactor ** 0.5;
+const timeout = Math.round(600 * timeFactor ** 0.5);
 const pause = (timeout * 2) / 3;
 const listeners = [
   { name: 'idle', backend: backend.address, timeouts: { idle: `${timeout}ms` } },

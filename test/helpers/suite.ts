@@ -51,6 +51,11 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
   });
 }
 
+/** For what must be there before the first test is declared: a file that waits later ends before all its tests are known. */
+export function beforeTests(what: string): void {
+  if (counts.registered + counts.skipped > 0) throw new Error(`too late: ${what} must stand before the first test`);
+}
+
 /** Runs once after the last test of the file: for what all its tests share. */
 export function afterAll(clean: () => unknown): void {
   cleanups.push(clean);

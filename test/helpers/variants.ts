@@ -7,7 +7,7 @@ import type { LogLine } from './log-lines.ts';
 import type { Peer } from './peer.ts';
 import { type ProxyOptions, type RunningProxy, startProxy, versions } from './proxy.ts';
 import { glued, type RawClientOptions, RawTlsClient } from './raw-tls-client.ts';
-import { afterAll } from './suite.ts';
+import { afterAll, beforeTests } from './suite.ts';
 import type { TlsVersion } from './tls-records.ts';
 
 export interface Variant {
@@ -32,6 +32,7 @@ let statStarted: ReturnType<typeof tlsStat> = {};
 
 /** A proxy that the tests of a file share, by default with the first engine; stopped and checked for leftovers at its end. */
 export async function sharedProxy(options: ProxyOptions, engine = engines[0] as Engine): Promise<RunningProxy> {
+  beforeTests('sharedProxy');
   if (isKernel(engine) && statBefore === undefined) {
     statBefore = tlsStat();
     afterAll(checkCounters);
@@ -52,14 +53,17 @@ export function withEngine(options: ProxyOptions, engine: Engine): ProxyOptions 
   return { ...options, config, env: { ...options.env, ...engine.env } };
 }
 
+/** One proxy for each engine. */
+export async function proxies(options: ProxyOptions): Promise<{ engine: Engine; proxy: RunningProxy }[]> {
+  const all: { engine: Engine; proxy: RunningProxy }[] = [];
+  for (const engine of engines) all.push({ engine, proxy: await sharedProxy(options, engine) });
+  return all;
+}
+
 /** One proxy for each engine, and all pairs of engine and version. */
 export async function variants(options: ProxyOptions, only: readonly TlsVersion[] = versions): Promise<Variant[]> {
-  const all: Variant[] = [];
-  for (const engine of engines) {
-    const proxy = await sharedProxy(options, engine);
-    for (const version of only) all.push(variantOf(proxy, engine, version));
-  }
-  return all;
+  const all = await proxies(options);
+  return all.flatMap(({ engine, proxy }) => only.map((version) => variantOf(proxy, engine, version)));
 }
 
 export function variantOf(proxy: RunningProxy, engine: Engine, version: TlsVersion): Variant {
