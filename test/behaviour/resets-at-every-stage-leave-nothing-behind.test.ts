@@ -13,7 +13,7 @@ import { tlsConnect } from '../helpers/tls-client.ts';
 import { type Variant, variants } from '../helpers/variants.ts';
 
 const backend = await startEcho();
-const times = 100;
+const times = Math.round(100 / timeFactor);
 
 /** Each opens a connection, goes so far, and resets it. */
 const stages: readonly [string, (variant: Variant) => Promise<void>][] = [

@@ -15,7 +15,8 @@ const backend = await startEcho();
 const deadline = 1000;
 const options = { listeners: [{ backend: backend.address, timeouts: { handshake: `${deadline}ms` } }] };
 
-for (const { proxy, version, label } of await variants(options)) {
+const all = await variants(options);
+for (const { proxy, version, label } of all) {
   const timed = async (act: (peer: Peer) => unknown): Promise<number> => {
     const peer = await Peer.connect({ port: proxy.port });
     const started = performance.now();
@@ -73,5 +74,5 @@ for (const { proxy, version, label } of await variants(options)) {
 }
 
 test('nobody who did not finish a handshake reached the backend', () => {
-  assert.is(backend.accepted(), 2, 'the two good ones');
+  assert.is(backend.accepted(), all.length, 'the good ones');
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The log of a proxy under test: parsed from logfmt, kept whole, and waited for by content.
+import { connectedSince } from './peer.ts';
 import { timeFactor } from './time.ts';
 
 export type LogLine = Readonly<Record<string, string>>;
@@ -53,11 +54,13 @@ export class LogLines {
 
   /**
    * The first line that matches, also when it has come already; `from` leaves out that many lines at the start. It has `ms`
-   * milliseconds, 10 s if left out, times the factor of time.ts.
+   * milliseconds, 10 s if left out, times the factor of time.ts. Lines of an earlier client with the same `client_port` are not
+   * meant.
    */
   waitFor(match: Match, options: { readonly from?: number; readonly ms?: number } = {}): Promise<LogLine> {
     return new Promise((resolve, reject) => {
       let next = options.from ?? 0;
+      const since = connectedSince.get(Number(match.client_port)) ?? 0;
       const done = (): void => {
         clearTimeout(timer);
         this.#waiting.delete(look);
@@ -65,7 +68,7 @@ export class LogLines {
       const look = (): void => {
         for (; next < this.lines.length; next++) {
           const line = this.lines[next];
-          if (line === undefined || !matches(line, match)) continue;
+          if (line === undefined || !matches(line, match) || Date.parse(line.timestamp ?? '') < since) continue;
           done();
           resolve(line);
           return;

@@ -18,6 +18,9 @@ export interface ConnectOptions {
   readonly taking?: Taking;
 }
 
+/** By the port of a client in this process: when it began to connect, in milliseconds since 1970. Ports come back. */
+export const connectedSince = new Map<number, number>();
+
 export class Peer {
   readonly socket: net.Socket;
   /** Settles when the other side's direction has ended. */
@@ -56,9 +59,11 @@ export class Peer {
     const target = options.path
       ? { path: options.path }
       : { port: options.port ?? 0, host: options.host ?? '127.0.0.1' };
+    const started = Date.now();
     const socket = net.connect({ ...target, allowHalfOpen: true, noDelay: true });
     const peer = new Peer(socket, options);
     await once(socket, 'connect');
+    if (socket.localPort !== undefined) connectedSince.set(socket.localPort, started);
     return peer;
   }
 

@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
-import { Peer, type Taking } from './peer.ts';
+import { connectedSince, Peer, type Taking } from './peer.ts';
 
 export interface TlsOptions extends tls.ConnectionOptions {
   readonly sigalgs?: string;
@@ -26,6 +26,7 @@ export async function tlsConnect(options: TlsOptions): Promise<TlsClient> {
     ...(rest.path === undefined ? { host: '127.0.0.1' } : {}),
     ...rest,
   };
+  const started = Date.now();
   const socket = tls.connect(where);
   socket.setNoDelay(true);
   // A FIN before the handshake is done is no error to a half-open socket.
@@ -33,7 +34,9 @@ export async function tlsConnect(options: TlsOptions): Promise<TlsClient> {
     socket.once('end', () => reject(new Error('FIN in the handshake')));
   });
   await Promise.race([once(socket, 'secureConnect'), ended]);
-  return { socket, peer: new Peer(socket, { taking }), port: socket.localPort ?? 0 };
+  const port = socket.localPort ?? 0;
+  connectedSince.set(port, started);
+  return { socket, peer: new Peer(socket, { taking }), port };
 }
 
 /** Options of tls.connect for exactly one version. */
