@@ -11,14 +11,17 @@ import { variants } from '../helpers/variants.ts';
 
 const backend = await startBackend();
 /** Milliseconds; bytes that come every `pause` keep a session. */
-const timeout = Math.round(600 * timeFactor ** 0.5);
+const timeout = 550 + 50 * timeFactor;
 const pause = (timeout * 2) / 3;
 const listeners = [
   { name: 'idle', backend: backend.address, timeouts: { idle: `${timeout}ms` } },
   { name: 'half', backend: backend.address, timeouts: { half_closed: `${timeout}ms`, idle: '1h' } },
 ];
 
-for (const { proxy, version, label } of await variants({ listeners })) {
+// They wait most of the time, and where that counts three engines are enough: the timers are the session's, not TLS's.
+const some = timeFactor > 1 ? (['1.3'] as const) : undefined;
+
+for (const { proxy, version, label } of await variants({ listeners }, some)) {
   test(`${label}: an idle session`, async () => {
     const client = await RawTlsClient.connect({ port: proxy.port, version });
     const server = await backend.next();
@@ -33,14 +36,14 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     const client = await RawTlsClient.connect({ port: proxy.port, version });
     const server = await backend.next();
     const started = performance.now();
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 3; i++) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (i % 2 === 0) client.sendData('x');
       else server.write('y');
       if (i % 2 === 0) await server.read(1);
       else await client.readData(1);
     }
-    assert.ok(performance.now() - started > timeout * 2.5);
+    assert.ok(performance.now() - started > timeout * 1.8);
     assert.equal(await client.outcome(), { data: '', alerts: [alert.closeNotify], end: 'fin' });
     assert.is((await proxy.sessionEnd(client.port)).reason, 'idle_timeout');
   });
@@ -60,7 +63,7 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     const server = await backend.next();
     client.sendAlert(alert.closeNotify);
     assert.is(await server.end, 'fin');
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 3; i++) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       server.write('tick');
       assert.is((await client.readData(4)).toString(), 'tick');
