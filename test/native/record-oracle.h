@@ -123,8 +123,10 @@ inline Bytes OracleAead(const ironsocket::TrafficKeys& keys, const Bytes& nonce,
   EVP_CipherInit_ex2(context.get(), nullptr, keys.key, nonce.data(), seal, nullptr);
   if (ccm) EVP_CipherUpdate(context.get(), nullptr, &length, nullptr, count);
   EVP_CipherUpdate(context.get(), nullptr, &length, aad.data(), static_cast<int>(aad.size()));
-  const bool done = (count == 0 && !ccm) ||
-                    EVP_CipherUpdate(context.get(), out.data(), &length, input.data(), count) > 0;
+  // Not nullptr, which means something else to EVP.
+  const uint8_t* text = input.empty() ? out.data() : input.data();
+  const bool done =
+      (count == 0 && !ccm) || EVP_CipherUpdate(context.get(), out.data(), &length, text, count) > 0;
   if (!done ||
       ((seal || !ccm) && EVP_CipherFinal_ex(context.get(), out.data() + size, &length) <= 0))
     return {};
