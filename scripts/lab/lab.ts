@@ -2,6 +2,7 @@
 // Tests under kernels that have kTLS: test files with the kernel engine, and native programs, several in one boot of
 // scripts/kernel-lab.
 import { spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Counts } from '../run-step.ts';
 
@@ -16,27 +17,28 @@ export interface LabTest {
 }
 
 /** A crash of the kernel takes the rest of its boot with it; a boot costs two seconds. */
-const filesPerBoot = 8;
+const filesPerBoot = 6;
 const secondsPerFile = 240;
 
 export function labName({ kernel, file }: LabTest): string {
   return `lab ${kernel}: ${file}`;
 }
 
-/** Runs the tests kernel by kernel, all kernels side by side, each on its one CPU; `report` is told of every test once. */
+/** Runs the tests in their order, as many boots side by side as there are cores; `report` is told of every test once. */
 export async function runInLabs(
   tests: readonly LabTest[],
   environment: readonly string[],
   report: (test: LabTest, counts: Counts) => void,
 ): Promise<void> {
-  const kernels = [...new Set(tests.map(({ kernel }) => kernel))];
-  await Promise.all(
-    kernels.map(async (kernel) => {
-      const own = tests.filter((test) => test.kernel === kernel);
-      for (let at = 0; at < own.length; at += filesPerBoot)
-        await boot(own.slice(at, at + filesPerBoot), environment, report);
-    }),
-  );
+  const boots: LabTest[][] = [];
+  for (const kernel of new Set(tests.map((test) => test.kernel))) {
+    const own = tests.filter((test) => test.kernel === kernel);
+    for (let at = 0; at < own.length; at += filesPerBoot) boots.push(own.slice(at, at + filesPerBoot));
+  }
+  const work = async (): Promise<void> => {
+    for (let next = boots.shift(); next !== undefined; next = boots.shift()) await boot(next, environment, report);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
 }
 
 /** One boot. What has not been run when it ends has failed, or, where the lab can't be had (exit code 69), is skipped. */
