@@ -368,9 +368,9 @@ TEST_CASE("kernel receiver: keys that are refused leave the direction as it was"
   const Pair pair = Connect(false);
   Receiving rx;
   rx.keys = KeysOf(0x1301);
-  rx.why = NotOffloaded::kNoBoundary;
+  rx.why = NotOffloaded::kFewBytes;
   KernelReceiver receiver(nullptr, true, 1);
   CHECK(receiver.Begin(rx, pair.kernel.get()) == -ENOPROTOOPT);
   CHECK(rx.engine == EngineKind::kUserspace);
-  CHECK(rx.why == NotOffloaded::kNoBoundary);
+  CHECK(rx.why == NotOffloaded::kFewBytes);
 }
