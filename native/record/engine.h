@@ -24,8 +24,17 @@ struct Receiving {
   Block partial;  // userspace: bytes on the wire that were read and are not opened yet
   EngineKind engine = EngineKind::kUserspace;
   NotOffloaded why = NotOffloaded::kConfigured;  // the kernel does not carry it
-  bool quiet = false;      // kernel: nothing has come since a read found nothing
-  uint32_t unsampled = 0;  // kernel: bytes since keys.sequence was read, and guessed from then on
+
+  // Kernel. What is wrong with the client's records is told once, to whatever call on the socket
+  // comes first, a send too. It is kept here until Fill has read what stands before it.
+  Alert fault = Alert::kNone;
+  int error = 0;  // the same of what is wrong with the connection
+  bool suspect =
+      false;           // splice said EINVAL: a control record or a bad version, the next read tells
+  bool stuck = false;  // a fault was reached: nothing can be read any more
+  bool keys_owed = false;  // `keys` are ahead of the kernel's, which was short of memory
+  bool quiet = false;      // nothing has come since a read found nothing
+  uint32_t unsampled = 0;  // bytes since keys.sequence was read, and guessed from then on
 };
 
 // A record that is no application data, made and not yet accepted by the kernel engine's socket.
@@ -50,7 +59,8 @@ struct Sending {
   uint64_t wire_base = 0;  // bytes that TCP had been given when the keys went in
   uint64_t content = 0;    // bytes of content since
   uint64_t records_before =
-      0;  // records of earlier generations, less those before the keys went in
+      0;                   // records of earlier generations, less those before the keys went in
+  uint32_t unsampled = 0;  // as in Receiving
 
   bool pending() const { return !unsent.empty() || control_count > 0; }
 };
@@ -85,8 +95,8 @@ class RecordReceiver {
   // -errno; -EOPNOTSUPP: this engine can't, so the session can't go on.
   virtual int NextKeys(Receiving& rx, int fd) = 0;
 
-  // Reads and throws away at most `limit` bytes of a client that has ended. As Fill, and -EBADMSG:
-  // what comes next can't be read, ever.
+  // Reads and throws away at most `limit` bytes of a client that has ended. As Fill, and -EBADMSG
+  // once: what comes next can't be read, ever.
   virtual ssize_t Discard(Receiving& rx, int fd, size_t limit) = 0;
 
   // The session is over, or its keys are: wipes what the thread still holds of them.

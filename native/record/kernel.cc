@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -24,11 +25,13 @@ namespace {
 constexpr int kSetRecordType = 1;  // TLS_SET_RECORD_TYPE
 constexpr int kGetRecordType = 2;  // TLS_GET_RECORD_TYPE
 
-// A KeyUpdate of the client that nobody has read yet, or whose keys are missing: asm-generic
-// EKEYEXPIRED.
-constexpr int kKeyExpired = EKEYEXPIRED;
-
 size_t RecordsOf(size_t bytes) { return (bytes + kMaxPlaintext - 1) / kMaxPlaintext; }
+
+// Small records were counted as parts of full ones.
+void Sample(int fd, Direction direction, TrafficKeys& keys) {
+  uint64_t sequence = 0;
+  if (ReadSequence(fd, direction, keys, &sequence) == 0) keys.sequence = sequence;
+}
 
 ssize_t SendContent(int fd, std::span<const uint8_t> bytes) {
   for (;;) {
@@ -57,8 +60,8 @@ int SendControl(int fd, const PendingControl& control) {
   }
 }
 
-}  // namespace
-
+// kNone where the error is not about records. As OpenSSL maps them
+// (ssl/record/methods/ktls_meth.c).
 Alert AlertForError(int error) {
   switch (error) {
     case EBADMSG:
@@ -72,6 +75,17 @@ Alert AlertForError(int error) {
   }
 }
 
+// While the socket has an error every send fails with it, our alert too. One of the connection is
+// kept.
+void ClearError(Receiving& rx, int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0 && AlertForError(error) == Alert::kNone) rx.error = error;
+}
+
+}  // namespace
+
 // --- receiving
 
 int KernelReceiver::Begin(Receiving& rx, int fd) {
@@ -79,8 +93,6 @@ int KernelReceiver::Begin(Receiving& rx, int fd) {
   if (error != 0) return error;
   rx.engine = EngineKind::kKernel;
   rx.why = NotOffloaded::kNone;
-  rx.quiet = false;
-  rx.unsampled = 0;
   return 0;
 }
 
@@ -111,25 +123,56 @@ ssize_t KernelReceiver::Receive(int fd, size_t limit) {
 
 ssize_t KernelReceiver::Fill(Receiving& rx, int fd, size_t limit) {
   records_ = length_ = 0;
-  fault_ = Alert::kNone;
+  reached_ = Alert::kNone;
+  if (rx.keys_owed) {
+    if (const int error = InstallOwed(rx, fd)) return error;
+  }
   const ssize_t got = Receive(fd, limit);
   if (got > 0) {
+    rx.suspect = false;
     Count(rx, fd, length_, std::max<size_t>(RecordsOf(length_), 1));
     return got;
   }
-  // A KeyUpdate is read before its keys are missed, and then they are there at once. In TLS 1.2
-  // there is none, yet a kernel that can rekey takes a handshake record that begins like one for
-  // it.
-  const bool stuck = got == -kKeyExpired && rx.keys.version == TlsVersion::kTls12;
-  if (got == -EAGAIN || (got == -kKeyExpired && !stuck)) return OnEmpty(rx, fd);
-  fault_ = stuck ? Alert::kUnexpectedMessage : AlertForError(static_cast<int>(-got));
-  if (fault_ != Alert::kNone) {
-    // Until it is read, this error also fails the alert that we are going to send.
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  return got == 0 ? -rx.error : OnError(rx, fd, static_cast<int>(-got));
+}
+
+// Nothing was read. Returns what Fill returns.
+ssize_t KernelReceiver::OnError(Receiving& rx, int fd, int error) {
+  if (IsShortage(error)) {
+    ClearError(rx, fd);  // tls_rx_one_record: whatever fails is EBADMSG for all other calls
+    return -error;
   }
-  return got;
+  if (error == EKEYEXPIRED && rx.keys.version == TlsVersion::kTls12) {
+    // A kernel that can rekey takes any handshake record that begins like a KeyUpdate for one.
+    rx.fault = Alert::kUnexpectedMessage;
+  } else if (error == EAGAIN || error == EKEYEXPIRED) {
+    if (rx.suspect) TakeFault(rx, fd, EINVAL);
+    if (rx.fault == Alert::kNone) return OnEmpty(rx, fd);
+  } else if (!TakeFault(rx, fd, error)) {
+    return -error;
+  }
+  reached_ = rx.fault;
+  rx.stuck = true;
+  return -error;
+}
+
+bool KernelReceiver::TakeFault(Receiving& rx, int fd, int error) {
+  const Alert alert = AlertForError(error);
+  if (alert == Alert::kNone || IsClosed(fd)) return false;
+  ClearError(rx, fd);
+  if (rx.fault == Alert::kNone) rx.fault = alert;
+  return true;
+}
+
+void KernelReceiver::OnSpliceError(Receiving& rx, int fd, int error) {
+  if (error == EAGAIN || error == EKEYEXPIRED) return;
+  if (error == EINVAL) {
+    rx.suspect = true;
+  } else if (IsShortage(error)) {
+    ClearError(rx, fd);
+  } else if (!TakeFault(rx, fd, error)) {
+    rx.error = error;
+  }
 }
 
 // Nothing to read. The kernel swallows empty records without a word; where one woke us for nothing
@@ -153,14 +196,13 @@ void KernelReceiver::Count(Receiving& rx, int fd, size_t bytes, size_t records) 
   rx.keys.sequence += records;
   rx.unsampled += static_cast<uint32_t>(bytes);
   if (rx.unsampled < sample_bytes_) return;
-  uint64_t now = 0;
-  if (ReadSequence(fd, Direction::kReceive, rx.keys, &now) == 0) rx.keys.sequence = now;
+  Sample(fd, Direction::kReceive, rx.keys);
   rx.unsampled = 0;
 }
 
 RecordReceiver::Next KernelReceiver::NextRecord(Receiving& rx, OpenedRecord* record, Alert* alert) {
-  if (fault_ != Alert::kNone) {
-    *alert = std::exchange(fault_, Alert::kNone);
+  if (reached_ != Alert::kNone) {
+    *alert = std::exchange(reached_, Alert::kNone);
     return Next::kFault;
   }
   if (records_ == 0) return Next::kMore;
@@ -173,22 +215,35 @@ RecordReceiver::Next KernelReceiver::NextRecord(Receiving& rx, OpenedRecord* rec
 }
 
 void KernelReceiver::Park(Receiving& /*rx*/) {
-  records_ = length_ = 0;
-  fault_ = Alert::kNone;
+  assert(length_ == 0);  // it has gone with its record
+  records_ = 0;
+  reached_ = Alert::kNone;
 }
 
 int KernelReceiver::NextKeys(Receiving& rx, int fd) {
   if (!rekey_) return -EOPNOTSUPP;
   if (!NextGeneration(&rx.keys)) return -EIO;
   rx.unsampled = 0;
-  const int error = InstallKeys(fd, Direction::kReceive, rx.keys);
-  return error == -EBUSY ? -EOPNOTSUPP : error;
+  const int error = InstallOwed(rx, fd);
+  if (error == -EBUSY) return -EOPNOTSUPP;
+  return IsShortage(-error) ? 0 : error;
 }
 
-ssize_t KernelReceiver::Discard(Receiving& /*rx*/, int fd, size_t limit) {
+int KernelReceiver::InstallOwed(Receiving& rx, int fd) {
+  const int error = InstallKeys(fd, Direction::kReceive, rx.keys);
+  rx.keys_owed = error != 0;
+  return error;
+}
+
+ssize_t KernelReceiver::Discard(Receiving& rx, int fd, size_t limit) {
   const ssize_t got = Receive(fd, std::max(limit, kMaxPlaintext));
-  const int error = got < 0 ? static_cast<int>(-got) : 0;
-  return AlertForError(error) != Alert::kNone || error == kKeyExpired ? -EBADMSG : got;
+  records_ = length_ = 0;
+  if (got > 0) return got;
+  if (got == 0) return -rx.error;
+  const int error = static_cast<int>(-got);
+  if (IsShortage(error)) ClearError(rx, fd);
+  rx.stuck = error == EKEYEXPIRED || TakeFault(rx, fd, error);
+  return rx.stuck ? -EBADMSG : got;
 }
 
 // --- sending
@@ -238,9 +293,13 @@ int KernelSender::SealKeyUpdate(Sending& tx, bool request_update) {
   return SealControl(tx, ContentType::kHandshake, message) ? 0 : -ENOBUFS;
 }
 
-void KernelSender::Count(Sending& tx, size_t bytes) {
+void KernelSender::Count(Sending& tx, int fd, size_t bytes) {
   tx.content += bytes;
   tx.keys.sequence += RecordsOf(bytes);
+  tx.unsampled += static_cast<uint32_t>(bytes);
+  if (tx.unsampled < sample_bytes_) return;
+  Sample(fd, Direction::kSend, tx.keys);
+  tx.unsampled = 0;
 }
 
 int KernelSender::Flush(Sending& tx, int fd) {
@@ -258,16 +317,15 @@ int KernelSender::FlushContent(Sending& tx, int fd) {
     if (sent < 0) {
       error = static_cast<int>(sent);
     } else {
-      Count(tx, static_cast<size_t>(sent));
+      Count(tx, fd, static_cast<size_t>(sent));
       left = left.subspan(static_cast<size_t>(sent));
     }
   }
   if (!fresh) {
     tx.unsent.begin = tx.unsent.end - static_cast<uint32_t>(left.size());
     if (tx.unsent.empty()) pool_.Release(&tx.unsent);
-  } else if (!left.empty() && (error == -EAGAIN || IsShortage(-error))) {
-    // BufferPool::Secure has made this one certain.
-    if (!pool_.Append(&tx.unsent, left)) std::abort();
+  } else if (!left.empty() && !pool_.Append(&tx.unsent, left)) {
+    std::abort();  // BufferPool::Secure has made this one certain
   }
   return error;
 }
@@ -292,9 +350,11 @@ int KernelSender::FlushControls(Sending& tx, int fd) {
 // The KeyUpdate was the last record under the old keys. Safe to try again after a shortage.
 int KernelSender::SwitchKeys(Sending& tx, int fd) {
   uint64_t sequence = 0;
-  if (const int error = ReadSequence(fd, Direction::kSend, tx.keys, &sequence)) return error;
-  if (const int error = InstallKeys(fd, Direction::kSend, tx.keys)) return error;
+  int error = ReadSequence(fd, Direction::kSend, tx.keys, &sequence);
+  if (error == 0) error = InstallKeys(fd, Direction::kSend, tx.keys);
+  if (error != 0) return IsShortage(-error) ? error : -EPROTO;  // not to be taken for the client's
   tx.records_before += sequence;
+  tx.unsampled = 0;
   return 0;
 }
 

@@ -31,10 +31,17 @@ class KernelReceiver final : public RecordReceiver {
 
   // `bytes` of `records` records went by splice.
   void Count(Receiving& rx, int fd, size_t bytes, size_t records);
+  // A splice from the socket failed with `error`.
+  void OnSpliceError(Receiving& rx, int fd, int error);
+  // `error` came from any other call on the socket. True: it is about the client's records, kept
+  // for Fill, and the call may be made again.
+  bool TakeFault(Receiving& rx, int fd, int error);
 
  private:
   ssize_t Receive(int fd, size_t limit);
+  ssize_t OnError(Receiving& rx, int fd, int error);
   ssize_t OnEmpty(Receiving& rx, int fd);
+  int InstallOwed(Receiving& rx, int fd);
 
   uint8_t* const scratch_;
   const bool rekey_;
@@ -43,13 +50,14 @@ class KernelReceiver final : public RecordReceiver {
   size_t records_ = 0;  // equal ones, of which only the first has content
   size_t length_ = 0;
   ContentType type_ = ContentType::kApplicationData;
-  Alert fault_ = Alert::kNone;
+  Alert reached_ = Alert::kNone;  // the fault behind what was read
 };
 
 class KernelSender final : public RecordSender {
  public:
-  KernelSender(BufferPool& pool, uint8_t* scratch, bool rekey)
-      : pool_(pool), scratch_(scratch), rekey_(rekey) {}
+  // As KernelReceiver; the pool is borrowed too.
+  KernelSender(BufferPool& pool, uint8_t* scratch, bool rekey, uint32_t sample_bytes)
+      : pool_(pool), scratch_(scratch), rekey_(rekey), sample_bytes_(sample_bytes) {}
 
   // As KernelReceiver::Begin; there must be nothing unsent.
   int Begin(Sending& tx, int fd);
@@ -62,8 +70,8 @@ class KernelSender final : public RecordSender {
   bool Drained(Sending& tx, int fd) override;
   void Forget(Sending& tx) override { pool_.Release(&tx.unsent); }
 
-  // `bytes` were accepted by the socket, sealed into full records.
-  void Count(Sending& tx, size_t bytes);
+  // `bytes` of content were accepted by the socket.
+  void Count(Sending& tx, int fd, size_t bytes);
 
  private:
   int FlushContent(Sending& tx, int fd);
@@ -73,11 +81,8 @@ class KernelSender final : public RecordSender {
   BufferPool& pool_;
   uint8_t* const scratch_;
   const bool rekey_;
+  const uint32_t sample_bytes_;
   size_t ready_ = 0;  // bytes of content in the scratch buffer
 };
-
-// The alert for an error that recvmsg, or any call after it, reports of what the client sent; kNone
-// where it is none.
-Alert AlertForError(int error);
 
 }  // namespace ironsocket

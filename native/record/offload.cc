@@ -21,7 +21,7 @@ const char* ReasonText(NotOffloaded reason) {
       return "the client asked for short records";
     case NotOffloaded::kFewBytes:
       return "offload_after is not reached";
-    case NotOffloaded::kNoBoundary:
+    case NotOffloaded::kNextBoundary:
       return "no record boundary was reached";
     case NotOffloaded::kRefused:
       return "the kernel refused this session";

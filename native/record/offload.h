@@ -29,9 +29,9 @@ enum class NotOffloaded : uint8_t {
   kNoCipher,
   kNoRekey,
   kFragmentLimit,
-  kFewBytes,    // `after` is not reached
-  kNoBoundary,  // the next record boundary is waited for
-  kRefused,     // the kernel refused this session's keys or its ULP
+  kFewBytes,      // `after` is not reached
+  kNextBoundary,  // the next record boundary is waited for
+  kRefused,       // the kernel refused this session's keys or its ULP
 };
 // For the log: "the kernel can't rekey TLS 1.3"; "" for kNone.
 const char* ReasonText(NotOffloaded reason);

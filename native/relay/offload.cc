@@ -10,10 +10,19 @@
 #include "relay/relay_thread.h"
 
 namespace ironsocket {
+namespace {
+
+// Whether a direction that has carried `bytes` is to go over at the next record boundary.
+bool IsWanted(NotOffloaded* why, uint64_t bytes, const OffloadPolicy& policy) {
+  if (*why == NotOffloaded::kFewBytes && bytes >= policy.after) *why = NotOffloaded::kNextBoundary;
+  return *why == NotOffloaded::kNextBoundary;
+}
+
+}  // namespace
 
 const char* EnginesName(const Session& session) {
   const auto kernel = [](EngineKind engine, NotOffloaded why) {
-    return engine == EngineKind::kKernel || why == NotOffloaded::kNoBoundary;
+    return engine == EngineKind::kKernel || why == NotOffloaded::kNextBoundary;
   };
   const bool tx = kernel(session.tx.engine, session.tx.why);
   const bool rx = kernel(session.rx.engine, session.rx.why);
@@ -42,8 +51,11 @@ void RelayThread::ChooseEngines(Session* session, bool ulp) {
         ChooseEngine(state_.kernel, policy.mode, session->suite->version, session->suite->cipher,
                      direction, session->tx.max_content);
     if (why != NotOffloaded::kNone) return why;
-    if (!ulp) return NotOffloaded::kRefused;
-    return policy.after > 0 ? NotOffloaded::kFewBytes : NotOffloaded::kNoBoundary;
+    if (!ulp) {
+      counters_.Add(Counter::kOffloadsRefused);
+      return NotOffloaded::kRefused;
+    }
+    return policy.after > 0 ? NotOffloaded::kFewBytes : NotOffloaded::kNextBoundary;
   };
   session->rx.why = choose(Direction::kReceive);
   session->tx.why = choose(Direction::kSend);
@@ -51,22 +63,12 @@ void RelayThread::ChooseEngines(Session* session, bool ulp) {
   if (WantsKernelTx(session) && !session->tx.pending()) OffloadSending(session);
 }
 
-bool RelayThread::WantsKernelRx(Session* session) const {
-  NotOffloaded& why = session->rx.why;
-  if (why == NotOffloaded::kFewBytes &&
-      session->bytes_from_client >= session->listener->offload.after) {
-    why = NotOffloaded::kNoBoundary;
-  }
-  return why == NotOffloaded::kNoBoundary;
+bool RelayThread::WantsKernelRx(Session* session) {
+  return IsWanted(&session->rx.why, session->bytes_from_client, session->listener->offload);
 }
 
-bool RelayThread::WantsKernelTx(Session* session) const {
-  NotOffloaded& why = session->tx.why;
-  if (why == NotOffloaded::kFewBytes &&
-      session->bytes_to_client >= session->listener->offload.after) {
-    why = NotOffloaded::kNoBoundary;
-  }
-  return why == NotOffloaded::kNoBoundary;
+bool RelayThread::WantsKernelTx(Session* session) {
+  return IsWanted(&session->tx.why, session->bytes_to_client, session->listener->offload);
 }
 
 void RelayThread::OffloadReceiving(Session* session) {

@@ -27,7 +27,7 @@ RelayThread::RelayThread(EngineState& state)
       userspace_receiver_(aead_, pool_, scratch_.get()),
       userspace_sender_(aead_, pool_, scratch_.get()),
       kernel_receiver_(scratch_.get(), state.kernel.rekey, SampleBytes(state)),
-      kernel_sender_(pool_, scratch_.get(), state.kernel.rekey) {}
+      kernel_sender_(pool_, scratch_.get(), state.kernel.rekey, SampleBytes(state)) {}
 
 RelayThread::~RelayThread() { Join(); }
 
@@ -36,6 +36,8 @@ bool RelayThread::Start(std::string* error) {
     *error = "a relay thread gets no descriptors";
     return false;
   }
+  // Now, to be among the descriptors that are counted; without it bytes are copied.
+  if (state_.kernel.splice_whole) pipe_.Open();
   return thread_.Start(
       "relay", [this] { Loop(); }, error);
 }

@@ -124,7 +124,7 @@ class RelayThread {
   Step ReadBackend(Session* session, size_t* budget);
   Step BackendReadEnded(Session* session, int error);
   Step FlushToClient(Session* session);
-  void SendFailed(Session* session, int error);
+  bool IsClientFault(Session* session, int error);
   bool ShutClient(Session* session);
   bool KeyUpdateDue(Session* session);
   bool SendKeyUpdate(Session* session);
@@ -133,8 +133,8 @@ class RelayThread {
   RecordReceiver& ReceiverOf(const Session& session);
   RecordSender& SenderOf(const Session& session);
   void ChooseEngines(Session* session, bool ulp);
-  bool WantsKernelRx(Session* session) const;
-  bool WantsKernelTx(Session* session) const;
+  static bool WantsKernelRx(Session* session);
+  static bool WantsKernelTx(Session* session);
   void OffloadReceiving(Session* session);
   void OffloadSending(Session* session);
   void UncountEngines(const Session& session);

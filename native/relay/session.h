@@ -135,7 +135,8 @@ struct Session {
   bool key_update_owed : 1 = false;       // the client asked for our next generation
   bool key_update_request : 1 = false;    // ask for the client's in our next one
   bool key_update_requested : 1 = false;  // asked already for this receiving generation
-  bool no_splice : 1 = false;             // one of its sockets can't
+  bool no_splice_rx : 1 = false;          // the backend's socket can't
+  bool no_splice_tx : 1 = false;
 };
 
 static_assert(sizeof(Session) <= 768);

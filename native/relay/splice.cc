@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Bulk of the kernel engine: socket to pipe to socket, never through our memory. It pays for
-// streams of full records only: a splice from a TLS socket moves one record a call, while recvmsg
-// takes many small ones. Whatever is out of the ordinary (an empty record, another type, an error,
-// the end) is left for recvmsg, which tells it (net/tls/tls_sw.c, tls_sw_splice_read).
+// Bulk of the kernel engine: socket to pipe to socket, never through our memory. Only for streams
+// of full records: a splice from a TLS socket moves one record a call, while recvmsg takes many. An
+// empty record, one of another type and the end of the stream are left for recvmsg, which can tell
+// them; an error is told to splice alone (net/tls/tls_sw.c).
 #include <fcntl.h>
 
 #include <algorithm>
@@ -36,7 +36,7 @@ ssize_t Splice(int from, int to, size_t length) {
 
 bool RelayThread::MaySpliceToBackend(const Session& session) {
   return session.rx.engine == EngineKind::kKernel && session.rx_window >= kBulkWindow &&
-         session.client_readable && !session.no_splice && !session.backend_broken &&
+         session.client_readable && !session.no_splice_rx && !session.backend_broken &&
          session.bytes_from_client >= session.splice_from && state_.kernel.splice_whole &&
          session.post_handshake.hello_left == 0 && pipe_.Open();
 }
@@ -52,6 +52,9 @@ RelayThread::Step RelayThread::SpliceToBackend(Session* session, size_t* budget,
        slots -= kSlotsPerRecord) {
     const ssize_t moved = Splice(session->client.get(), pipe_.write(), kMaxPlaintext);
     *records_left = moved > 0;
+    if (moved < 0) {
+      kernel_receiver_.OnSpliceError(session->rx, session->client.get(), static_cast<int>(-moved));
+    }
     if (moved <= 0) break;
     length += static_cast<size_t>(moved);
     ++records;
@@ -77,7 +80,7 @@ RelayThread::Step RelayThread::ForwardPipe(Session* session, size_t length) {
       continue;
     }
     const int error = sent < 0 ? static_cast<int>(-sent) : EIO;
-    if (error == EINVAL) session->no_splice = true;
+    if (error == EINVAL) session->no_splice_rx = true;
     if (!IsPassing(error) && error != EINVAL) {
       pipe_.Close();
       return BackendWriteFailed(session, error);
@@ -114,14 +117,14 @@ bool RelayThread::ParkPipe(Block* block, size_t length) {
 
 bool RelayThread::MaySpliceToClient(const Session& session) {
   return session.tx.engine == EngineKind::kKernel && session.tx_window >= kBulkWindow &&
-         !session.no_splice && state_.kernel.splice_whole && pipe_.Open();
+         !session.no_splice_tx && state_.kernel.splice_whole && pipe_.Open();
 }
 
 // One read of the backend, sent.
 RelayThread::Step RelayThread::SpliceToClient(Session* session, size_t* budget) {
   const ssize_t got = Splice(session->backend.get(), pipe_.write(), session->tx_window);
   if (got == -EINVAL) {
-    session->no_splice = true;
+    session->no_splice_tx = true;
     return Step::kGoOn;
   }
   if (got <= 0) return BackendReadEnded(session, static_cast<int>(-got));
@@ -136,15 +139,14 @@ RelayThread::Step RelayThread::SendPipe(Session* session, size_t length) {
   while (length > 0) {
     const ssize_t sent = Splice(pipe_.read(), session->client.get(), length);
     if (sent > 0) {
-      kernel_sender_.Count(session->tx, static_cast<size_t>(sent));
+      kernel_sender_.Count(session->tx, session->client.get(), static_cast<size_t>(sent));
       length -= static_cast<size_t>(sent);
       continue;
     }
     const int error = sent < 0 ? static_cast<int>(-sent) : EIO;
-    if (error == EINVAL) session->no_splice = true;
-    if (!IsPassing(error) && error != EINVAL) {
+    if (!IsPassing(error) && !IsClientFault(session, error)) {
       pipe_.Close();
-      SendFailed(session, error);
+      ResetBoth(session, CloseReason::kClientReset);
       return Step::kEnded;
     }
     session->tx_window = Narrower(session->tx_window);
@@ -152,7 +154,7 @@ RelayThread::Step RelayThread::SendPipe(Session* session, size_t length) {
       ResetBoth(session, CloseReason::kInternalError);
       return Step::kEnded;
     }
-    return error == EINVAL ? Step::kGoOn : WaitForRoom(session, error, Side::kClient);
+    return IsPassing(error) ? WaitForRoom(session, error, Side::kClient) : Step::kGoOn;
   }
   return Step::kGoOn;
 }

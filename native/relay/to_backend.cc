@@ -48,7 +48,8 @@ RelayThread::Step RelayThread::ReadClient(Session* session, size_t* budget) {
   if (MaySpliceToBackend(*session)) {
     bool records_left = false;
     const Step step = SpliceToBackend(session, budget, &records_left);
-    if (step != Step::kGoOn || records_left) return step;
+    if (step != Step::kGoOn || records_left || *budget == 0) return step;
+    if (!session->to_backend.empty()) return step;  // what is read must not overtake it
   }
   const ssize_t filled = receiver.Fill(session->rx, session->client.get(), limit);
   if (filled == -EAGAIN) session->client_readable = false;
@@ -123,6 +124,12 @@ RelayThread::Step RelayThread::OpenRecords(Session* session, ssize_t filled, siz
   }
   if (forwarded == Step::kBlocked) return forwarded;
   if (next == RecordReceiver::Next::kRecord) return Step::kGoOn;  // the turn ends, records are left
+  // A reset whose error another call had.
+  if (filled == 0 && session->rx.engine == EngineKind::kKernel && !session->client_shut &&
+      IsClosed(session->client.get())) {
+    ResetBoth(session, CloseReason::kClientReset);
+    return Step::kEnded;
+  }
   if (filled == 0) {
     EndOfClient(session);
     return session->dead ? Step::kEnded : Step::kGoOn;
@@ -252,15 +259,21 @@ void RelayThread::EndOfClient(Session* session) {
 void RelayThread::DiscardClient(Session* session) {
   for (size_t budget = kTurnBytes; session->client_readable && !session->client_ended;) {
     if (budget == 0) return Enqueue(session);
+    if (session->rx.stuck) {
+      // Its FIN is behind what can't be read, but TCP knows.
+      session->client_readable = false;
+      session->client_ended = IsClosed(session->client.get());
+      return;
+    }
     const ssize_t got = ReceiverOf(*session).Discard(session->rx, session->client.get(), budget);
     if (got > 0) {
       budget -= std::min(budget, static_cast<size_t>(got));
     } else if (got == 0) {
       session->client_ended = true;
-    } else if (got == -EAGAIN || got == -EBADMSG) {
+    } else if (got == -EAGAIN) {
       session->client_readable = false;
-      // Behind what can't be read its FIN is not to be seen either, but TCP knows.
-      if (got == -EBADMSG) session->client_ended = IsClosed(session->client.get());
+    } else if (got == -EBADMSG) {
+      continue;
     } else if (IsShortage(static_cast<int>(-got))) {
       return Starve(session);
     } else {

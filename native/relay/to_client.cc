@@ -80,26 +80,29 @@ RelayThread::Step RelayThread::BackendReadEnded(Session* session, int error) {
 
 RelayThread::Step RelayThread::FlushToClient(Session* session) {
   if (!session->client_writable && session->tx.pending()) return Step::kBlocked;
-  const int error = SenderOf(*session).Flush(session->tx, session->client.get());
+  int error = SenderOf(*session).Flush(session->tx, session->client.get());
+  if (error != 0 && IsClientFault(session, -error)) {
+    error = SenderOf(*session).Flush(session->tx, session->client.get());
+  }
   if (error == 0) return Step::kGoOn;
   if (IsPassing(-error)) {
     session->tx_window = Narrower(session->tx_window);
     return WaitForRoom(session, -error, Side::kClient);
   }
-  SendFailed(session, -error);
+  ResetBoth(session, CloseReason::kClientReset);
   return Step::kEnded;
 }
 
-// With the kernel engine the next call of whatever kind may report what is wrong with the client's
-// records.
-void RelayThread::SendFailed(Session* session, int error) {
-  const Alert alert =
-      session->rx.engine == EngineKind::kKernel ? AlertForError(error) : Alert::kNone;
-  if (alert == Alert::kNone || session->phase == Phase::kClosing) {
-    return ResetBoth(session, CloseReason::kClientReset);
+// Whether a send failed for what the client had sent. Then it can be made again, and the client's
+// bytes are read up to the fault.
+bool RelayThread::IsClientFault(Session* session, int error) {
+  if (session->rx.engine != EngineKind::kKernel ||
+      !kernel_receiver_.TakeFault(session->rx, session->client.get(), error)) {
+    return false;
   }
-  pool_.Release(&session->tx.unsent);  // whether its first bytes went out is not known
-  EndWithAlert(session, CloseReason::kProtocolFault, alert);
+  session->client_readable = true;
+  Enqueue(session);
+  return true;
 }
 
 // Our FIN, once everything in front of it is TCP's. False: not yet, tried again soon.

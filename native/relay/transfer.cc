@@ -83,12 +83,16 @@ RelayThread::Step RelayThread::WaitForRoom(Session* session, int error, Side sid
   return Step::kBlocked;
 }
 
-// After EPOLLERR. With the kernel engine it may be an error of TLS, not of TCP: then the read that
-// gets there says which.
+// After EPOLLERR. With the kernel engine it may be an error of TLS, not of TCP: the read that gets
+// there says which, or, where the kernel has lost it behind data (before 6.1.184 and 6.12.92),
+// finds nothing and knows that there is one.
 bool RelayThread::ClientIsDead(Session* session) {
   if (!session->client_error) return false;
   if (session->rx.engine != EngineKind::kKernel || IsClosed(session->client.get())) return true;
   session->client_error = false;
+  if (session->rx.fault == Alert::kNone) session->rx.fault = Alert::kBadRecordMac;
+  session->client_readable = true;
+  Enqueue(session);
   return false;
 }
 

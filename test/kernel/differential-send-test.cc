@@ -159,7 +159,7 @@ int CheckSender(EngineKind kind, uint16_t suite, Random random, const std::vecto
   Aead aead;
   BufferPool pool;
   const std::unique_ptr<uint8_t[]> scratch(new uint8_t[BufferPool::kLargest]);
-  KernelSender kernel(pool, scratch.get(), Kernel().rekey);
+  KernelSender kernel(pool, scratch.get(), Kernel().rekey, 1 << Below(random, 20));
   UserspaceSender userspace(aead, pool, scratch.get());
   Sending tx;
   tx.keys = KeysOf(suite);

@@ -37,7 +37,7 @@ struct Writer {
 
   explicit Writer(uint16_t suite = 0x1301, uint64_t sequence = 0, bool rekey = Kernel().rekey,
                   int buffer = 55'000)
-      : sender(pool, scratch.get(), rekey), opening(KeysOf(suite)) {
+      : sender(pool, scratch.get(), rekey, 100'000), opening(KeysOf(suite)) {
     tx.keys = KeysOf(suite);
     tx.keys.sequence = opening.sequence = sequence;
     REQUIRE(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) == 0);
@@ -78,7 +78,7 @@ struct Writer {
       if (sent == -EAGAIN) return;
       REQUIRE(sent == static_cast<ssize_t>(part.size()));
       content = Concat(content, part);
-      sender.Count(tx, part.size());
+      sender.Count(tx, fd, part.size());
     }
   }
   bool Drained() { return sender.Drained(tx, fd); }
@@ -165,7 +165,7 @@ TEST_CASE("kernel sender: bytes that went out before the keys are not waited for
   CHECK(Send(pair.kernel.get(), Pattern(5000)) == 5000);
   BufferPool pool;
   uint8_t scratch[64];
-  KernelSender sender(pool, scratch, true);
+  KernelSender sender(pool, scratch, true, 1);
   Sending tx;
   tx.keys = KeysOf(0xCCA9);
   tx.keys.sequence = 1;
@@ -179,7 +179,7 @@ TEST_CASE("kernel sender: bytes that went out before the keys are not waited for
 TEST_CASE("kernel sender: keys that are refused leave the direction as it was") {
   const Pair pair = Connect(false);
   BufferPool pool;
-  KernelSender sender(pool, nullptr, true);
+  KernelSender sender(pool, nullptr, true, 1);
   Sending tx;
   tx.keys = KeysOf(0x1301);
   tx.why = NotOffloaded::kFewBytes;
@@ -317,9 +317,9 @@ TEST_CASE(
   if (Kernel().rekey) return;
   Writer writer(0x1301, 0, true);
   REQUIRE(writer.sender.SealKeyUpdate(writer.tx, false) == 0);
-  CHECK(writer.Flush() == -EBUSY);
+  CHECK(writer.Flush() == -EPROTO);
   CHECK(writer.tx.pending());
-  CHECK(writer.Flush() == -EBUSY);
+  CHECK(writer.Flush() == -EPROTO);
 }
 
 TEST_CASE("kernel sender: it is not drained while accepted bytes wait above TCP, then it is") {
@@ -376,7 +376,6 @@ TEST_CASE("kernel sender: nobody is waited for on a connection that is dead") {
     writer.Seal(100);
     const int error = writer.Flush();
     CHECK((error == -ECONNRESET || error == -EPIPE));
-    CHECK_FALSE(writer.tx.pending());
   }
   CHECK(waited);
 }
@@ -384,7 +383,7 @@ TEST_CASE("kernel sender: nobody is waited for on a connection that is dead") {
 TEST_CASE("kernel sender: what the session before has sealed is not sent by the next") {
   Writer one, other;
   CHECK(one.Send(1000) == 0);
-  KernelSender shared(one.pool, one.scratch.get(), Kernel().rekey);
+  KernelSender shared(one.pool, one.scratch.get(), Kernel().rekey, 1);
   REQUIRE(one.pool.Secure(2));
   std::memcpy(one.scratch.get(), Pattern(500).data(), 500);
   REQUIRE(shared.Seal(one.tx, 500));
