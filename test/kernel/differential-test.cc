@@ -257,7 +257,7 @@ void CheckReceivers(uint32_t seed, std::string* summary) {
 
 TEST_CASE("differential: what comes in is the same with both engines, honest or not") {
   std::vector<std::string> ends;
-  for (uint32_t seed = 1; seed <= 400; ++seed) CheckReceivers(seed, &ends.emplace_back());
+  for (uint32_t seed = 1; seed <= 1000; ++seed) CheckReceivers(seed, &ends.emplace_back());
   // Else the generator has lost its way.
   for (const std::string end : {"close_notify", "truncated", "bad_record_mac", "record_overflow",
                                 "unexpected_message", "protocol_version", "peer alert", "apart"}) {

@@ -54,9 +54,9 @@ class Client {
   // Some records, of which one is at fault.
   void Talk() {
     const size_t count = 4 + Below(random_, 12);
-    at = Below(random_, count);
+    const size_t turn = Below(random_, count);
     for (size_t i = 0; i < count; ++i) {
-      if (i == at) {
+      if (i == turn) {
         at = records.size();
         Misbehave();
         Mutate();
