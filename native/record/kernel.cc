@@ -241,8 +241,8 @@ ssize_t KernelReceiver::Discard(Receiving& rx, int fd, size_t limit) {
   if (got > 0) return got;
   if (got == 0) return -rx.error;
   const int error = static_cast<int>(-got);
-  if (IsShortage(error)) ClearError(rx, fd);
-  rx.stuck = error == EKEYEXPIRED || TakeFault(rx, fd, error);
+  rx.stuck = error == EKEYEXPIRED || AlertForError(error) != Alert::kNone;
+  if (rx.stuck || IsShortage(error)) ClearError(rx, fd);
   return rx.stuck ? -EBADMSG : got;
 }
 
