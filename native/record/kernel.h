@@ -9,6 +9,9 @@
 
 namespace ironsocket {
 
+// Full records that `bytes` of content make.
+inline size_t RecordsOf(size_t bytes) { return (bytes + kMaxPlaintext - 1) / kMaxPlaintext; }
+
 class KernelReceiver final : public RecordReceiver {
  public:
   // `scratch`: borrowed, BufferPool::kLargest bytes. `rekey`: KernelAbilities::rekey.

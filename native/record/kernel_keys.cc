@@ -97,4 +97,9 @@ int ReadSequence(int fd, Direction direction, const TrafficKeys& keys, uint64_t*
   return 0;
 }
 
+void SampleSequence(int fd, Direction direction, TrafficKeys& keys) {
+  uint64_t sequence = 0;
+  if (ReadSequence(fd, direction, keys, &sequence) == 0) keys.sequence = sequence;
+}
+
 }  // namespace ironsocket
