@@ -125,8 +125,9 @@ class RecordSender {
   // nothing unsent. 0 or -errno; -EOPNOTSUPP: this engine can't, and nothing has changed.
   virtual int SealKeyUpdate(Sending& tx, bool request_update) = 0;
 
-  // Sends what is sealed; what the socket does not take stays with the session. 0: all is sent;
-  // -EAGAIN or a shortage (net/shortage.h): some is left; other -errno: the connection is dead.
+  // Sends what is sealed; what the socket does not take stays with the session, whatever the error.
+  // 0: all is sent; -EAGAIN or a shortage (net/shortage.h): not for the moment; other -errno: the
+  // connection is dead, unless it was a fault that KernelReceiver::TakeFault knows.
   virtual int Flush(Sending& tx, int fd) = 0;
 
   // After Flush has sent all: whether TCP has it too, so that a FIN comes behind it.

@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "net/shortage.h"
 #include "record/post_handshake.h"
 
 namespace ironsocket {
@@ -176,8 +175,7 @@ int UserspaceSender::Flush(Sending& tx, int fd) {
   if (sealed_ > 0) {
     sealed_ = 0;
     // BufferPool::Secure has made this one certain.
-    const bool later = error == -EAGAIN || IsShortage(-error);
-    if (later && !pool_.Append(&tx.unsent, left)) std::abort();
+    if (!left.empty() && !pool_.Append(&tx.unsent, left)) std::abort();
   } else {
     tx.unsent.begin = tx.unsent.end - static_cast<uint32_t>(left.size());
     if (tx.unsent.empty()) pool_.Release(&tx.unsent);
