@@ -33,7 +33,7 @@ for (const variant of await variants({ listeners })) {
     assert.not(outcome.alerts.includes(alert.closeNotify), 'no clean end');
     assert.is(outcome.data, '');
     const line = await proxy.sessionEnd(client.port);
-    assert.match(line.reason ?? '', reason);
+    assert.match(line.reason ?? '', reason, JSON.stringify(line));
     client.peer.reset();
     return performance.now() - started;
   };
