@@ -134,7 +134,7 @@ void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd 
   // changes nothing.
   if (listener->offload.mode != OffloadMode::kUserspace && state_.kernel.ulp_error == 0 &&
       listener->bound.family() != AF_UNIX) {
-    connection->ulp = AttachUlp(fd.get()) == 0;
+    connection->ulp_error = -AttachUlp(fd.get());
   }
   connection->fd = std::move(fd);
   connection->accepted_ms = now_ms_;

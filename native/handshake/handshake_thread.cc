@@ -206,7 +206,7 @@ void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> 
   session->client_address = connection->client_address;
   session->local_address = connection->local_address;
   session->accepted_ms = connection->accepted_ms;
-  session->ulp = connection->ulp;
+  session->ulp_error = connection->ulp_error;
   session->leftover.assign(leftover.begin(), leftover.end());
   session->unsent = std::move(connection->output);
   epoll_.Remove(connection->fd.get());

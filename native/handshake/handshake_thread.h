@@ -55,7 +55,7 @@ class HandshakeThread {
     std::unique_ptr<Handshake> handshake;  // nullptr until the first byte, and after the handshake
     std::vector<uint8_t> output;           // not yet sent
     size_t discarded = 0;                  // bytes that came after our alert
-    bool ulp = false;                      // the socket has the ULP "tls"
+    int ulp_error = 0;                     // errno with which it did not get the ULP "tls"
     bool failed = false;                   // its alert is on the way; then it is only listened to
     bool shut = false;
     bool dead = false;

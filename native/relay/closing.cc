@@ -216,7 +216,8 @@ void RelayThread::LogConnected(Session* session) {
 void RelayThread::LogEnd(Session* session) {
   const bool backend_fault = session->reason == CloseReason::kBackendFailed ||
                              session->reason == CloseReason::kConnectTimeout;
-  const Level level = backend_fault ? Level::kWarn : Level::kInfo;
+  const bool no_rekey = session->reason == CloseReason::kNoRekey;
+  const Level level = backend_fault || no_rekey ? Level::kWarn : Level::kInfo;
   if (!state_.log.Enabled(level)) return;
   LogLine line(state_.log, level, "proxy");
   line.Add("subevent", "client_disconnect");
@@ -226,6 +227,10 @@ void RelayThread::LogEnd(Session* session) {
   if (backend_fault) {
     line.Add("error_msg", "backend can't be reached")
         .Add("error_desc", strerror(session->connect_error));
+  }
+  if (no_rekey) {
+    line.Add("error_msg", "the kernel can't renew the keys of a session")
+        .Add("error_desc", "offload: auto leaves TLS 1.3 to userspace on such kernels");
   }
   const Block& sni = session->sni;
   AddEngines(line, *session);

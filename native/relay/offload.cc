@@ -12,6 +12,8 @@
 namespace ironsocket {
 namespace {
 
+constexpr int64_t kTellRefusalEveryMs = 10'000;
+
 // Whether a direction that has carried `bytes` is to go over at the next record boundary.
 bool IsWanted(NotOffloaded* why, uint64_t bytes, const OffloadPolicy& policy) {
   if (*why == NotOffloaded::kFewBytes && bytes >= policy.after) *why = NotOffloaded::kNextBoundary;
@@ -40,8 +42,9 @@ RecordSender& RelayThread::SenderOf(const Session& session) {
   return userspace_sender_;
 }
 
-// At the start of a session, when its leftover bytes are in place. `ulp`: its socket has the ULP.
-void RelayThread::ChooseEngines(Session* session, bool ulp) {
+// At the start of a session, when its leftover bytes are in place. `ulp_error`: errno with
+// which its socket did not get the ULP, 0 where it has it or was not to.
+void RelayThread::ChooseEngines(Session* session, int ulp_error) {
   const OffloadPolicy& policy = session->listener->offload;
   const auto choose = [&](Direction direction) {
     if (policy.mode != OffloadMode::kUserspace && session->client_address.family() == AF_UNIX) {
@@ -51,8 +54,8 @@ void RelayThread::ChooseEngines(Session* session, bool ulp) {
         ChooseEngine(state_.kernel, policy.mode, session->suite->version, session->suite->cipher,
                      direction, session->tx.max_content);
     if (why != NotOffloaded::kNone) return why;
-    if (!ulp) {
-      counters_.Add(Counter::kOffloadsRefused);
+    if (ulp_error != 0) {
+      OffloadRefused(*session, direction == Direction::kSend ? "tx" : "rx", ulp_error);
       return NotOffloaded::kRefused;
     }
     return policy.after > 0 ? NotOffloaded::kFewBytes : NotOffloaded::kNextBoundary;
@@ -73,9 +76,9 @@ bool RelayThread::WantsKernelTx(Session* session) {
 
 void RelayThread::OffloadReceiving(Session* session) {
   const uint64_t old_id = session->rx.keys.id;
-  if (kernel_receiver_.Begin(session->rx, session->client.get()) != 0) {
+  if (const int error = kernel_receiver_.Begin(session->rx, session->client.get())) {
     session->rx.why = NotOffloaded::kRefused;
-    return counters_.Add(Counter::kOffloadsRefused);
+    return OffloadRefused(*session, "rx", -error);
   }
   aead_.Forget(old_id);
   // What is queued already was announced before: nobody will do so again.
@@ -86,13 +89,29 @@ void RelayThread::OffloadReceiving(Session* session) {
 
 void RelayThread::OffloadSending(Session* session) {
   const uint64_t old_id = session->tx.keys.id;
-  if (kernel_sender_.Begin(session->tx, session->client.get()) != 0) {
+  if (const int error = kernel_sender_.Begin(session->tx, session->client.get())) {
     session->tx.why = NotOffloaded::kRefused;
-    return counters_.Add(Counter::kOffloadsRefused);
+    return OffloadRefused(*session, "tx", -error);
   }
   aead_.Forget(old_id);
   counters_.Add(Counter::kOffloadsTx);
   counters_.Add(Counter::kSessionsKernelTx);
+}
+
+// The probe had found that it can: somebody should know, but not once a session. ENOTCONN is about
+// a client that has gone, or has sent its FIN, before it was accepted.
+void RelayThread::OffloadRefused(const Session& session, const char* direction, int error) {
+  if (error == ENOTCONN) return;
+  counters_.Add(Counter::kOffloadsRefused);
+  if (now_ms_ < refusal_told_ms_ + kTellRefusalEveryMs) return;
+  refusal_told_ms_ = now_ms_;
+  LogLine(state_.log, Level::kWarn, "offload_refused")
+      .Add("connection_id", session.id)
+      .Add("listener", session.listener->name)
+      .Add("direction", direction)
+      .Add("error_msg", "the kernel refused a session, userspace carries it")
+      .Add("error_desc", strerror(error))
+      .Send();
 }
 
 // The gauges of a session that has ended.

@@ -249,7 +249,7 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
       !pool_.Append(&session->tx.unsent, established.unsent)) {
     return false;
   }
-  ChooseEngines(session, established.ulp);
+  ChooseEngines(session, established.ulp_error);
   uint8_t header[kMaxProxyHeader];
   const size_t header_length = WriteProxyHeader(
       session->listener->proxy_protocol,

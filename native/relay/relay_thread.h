@@ -132,11 +132,12 @@ class RelayThread {
   // offload.cc
   RecordReceiver& ReceiverOf(const Session& session);
   RecordSender& SenderOf(const Session& session);
-  void ChooseEngines(Session* session, bool ulp);
+  void ChooseEngines(Session* session, int ulp_error);
   static bool WantsKernelRx(Session* session);
   static bool WantsKernelTx(Session* session);
   void OffloadReceiving(Session* session);
   void OffloadSending(Session* session);
+  void OffloadRefused(const Session& session, const char* direction, int error);
   void UncountEngines(const Session& session);
 
   // splice.cc
@@ -185,6 +186,7 @@ class RelayThread {
   std::vector<Session*> buried_;  // ended; freed once no event of the batch can name them
   std::vector<std::unique_ptr<Established>> waiting_;  // for memory
   int64_t now_ms_ = 0;
+  int64_t refusal_told_ms_ = INT64_MIN / 2;
   int64_t starved_until_ms_ = 0;  // 0: nobody is starved
   bool stopping_ = false;
   Thread thread_;

@@ -27,7 +27,7 @@ struct Established {
   PeerAddress client_address;
   PeerAddress local_address;
   int64_t accepted_ms = 0;
-  bool ulp = false;  // the socket has the ULP "tls"
+  int ulp_error = 0;  // errno with which the socket did not get the ULP "tls"
   HandshakeResult tls;
   std::vector<uint8_t> leftover;  // bytes of records that were read past the handshake
   std::vector<uint8_t> unsent;  // bytes of the handshake's last flight that the socket did not take
