@@ -5,7 +5,9 @@
 import { checkRuntime } from './runtime.ts';
 
 checkRuntime();
-// `ironsocket check | head` closes our stdout early
-process.stdout.on('error', () => {});
+const { watchOutput } = await import('./commands/output.ts');
+watchOutput();
 const { main } = await import('./commands/program.ts');
-process.exitCode = await main(process.argv.slice(2));
+const exitCode = await main(process.argv.slice(2));
+// output that failed has set it already
+process.exitCode = exitCode || process.exitCode;

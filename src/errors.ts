@@ -3,7 +3,7 @@
 // hint, never its stack (but with --debug), and exits with its exitCode (sysexits.h). Any other error is a fault of ours.
 import type { Fault } from './config/fault.ts';
 
-export const exitCodes = { ok: 0, usage: 64, internal: 70, system: 71, config: 78 } as const;
+export const exitCodes = { ok: 0, usage: 64, internal: 70, system: 71, output: 74, config: 78 } as const;
 
 export abstract class ExpectedError extends Error {
   abstract readonly code: string;

@@ -141,3 +141,20 @@ test('docs/configuration.md and the JSON schema are those of the code', () => {
   const { status, stderr } = spawnSync(process.execPath, [script, '--check'], { encoding: 'utf8' });
   assert.equal({ status, stderr }, { status: 0, stderr: '' });
 });
+
+test('output that can not be written is told, and a reader that goes is none', () => {
+  for (const args of ['doctor --json', 'check --demo']) {
+    const to = (file: string) => {
+      const script = `"${process.execPath}" "${cli}" ${args} ${file}`;
+      return spawnSync('bash', ['-o', 'pipefail', '-c', script], { encoding: 'utf8', timeout: 15_000 });
+    };
+    const full = to('> /dev/full');
+    assert.equal(
+      [full.status, full.stderr],
+      [74, "ironsocket: the output can't be written: ENOSPC: no space left on device, write\n"],
+      args,
+    );
+    const gone = to('| true');
+    assert.equal([gone.status, gone.stderr], [0, ''], args);
+  }
+});
