@@ -162,12 +162,21 @@ function placeHint(name: string, parent: string): string | undefined {
 function notOneOf(value: unknown, values: readonly unknown[]): { message: string; hint: string } {
   const choices = [...new Set(values.map(String))];
   // of v3 nobody knows which other short word was meant
-  const near = typeof value === 'string' && value.length >= 4 ? closest(value, choices) : undefined;
+  const word = typeof value === 'string' && value.length >= 4 ? closest(value, choices) : undefined;
+  const near = offloadWord(value, choices) ?? word;
   const list = choices.length === 1 ? choices[0] : `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
   return {
     message: `${typeof value === 'object' ? nameOf(value) : quoted(value)} is not one of ${list}`,
     hint: near === undefined ? `write ${list}` : `did you mean "${near}"?`,
   };
+}
+
+/** What others write to switch kernel TLS on or off. */
+function offloadWord(value: unknown, choices: readonly string[]): string | undefined {
+  if (!choices.includes('userspace')) return undefined;
+  const text = String(value).toLowerCase();
+  if (['off', 'no', 'false', 'none', '0'].includes(text)) return 'userspace';
+  return ['on', 'yes', 'true', 'ktls', '1'].includes(text) ? 'auto' : undefined;
 }
 
 function wrongType(value: unknown, expected: string): { message: string; hint: string } {

@@ -45,13 +45,20 @@ const sizeUnits: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024
 /** Bytes from `512B`, `64KiB`, `1MiB`, `2GiB`, or `0`. */
 export function parseSize(text: string): Parsed<number> {
   if (text === '0') return { value: 0 };
-  if (/^\d+$/.test(text))
-    return { message: `${quoted(text)} has no unit`, hint: `write ${text}KiB, or ${text}B for bytes` };
+  if (/^\d+$/.test(text)) return { message: `${quoted(text)} has no unit`, hint: unitHint(text) };
   const [, count, unit] = /^(\d+)(B|KiB|MiB|GiB)$/.exec(text) ?? [];
   if (count === undefined || unit === undefined)
     return { message: `${quoted(text)} is not a size`, hint: sizeHint(text) };
   const value = Number(count) * (sizeUnits[unit] ?? 0);
   return value > maxSize ? { message: `${quoted(text)} is too large`, hint: 'at most 1024GiB' } : { value };
+}
+
+/** Bytes, as nearly everywhere else, but a small number may be of something larger. */
+function unitHint(text: string): string {
+  const bytes = Number(text);
+  if (bytes < 1024) return `write ${text}KiB, or ${text}B for bytes`;
+  const short = bytes > maxSize ? `${text}B` : sizeText(bytes);
+  return short === `${text}B` ? `write ${text}B` : `write ${short} (or ${text}B)`;
 }
 
 /** In the largest unit that it is a whole number of. */

@@ -37,7 +37,8 @@ const listener = `listeners:
       - { cert: a.pem, key: a.key }
 `;
 
-const cases: readonly (readonly [name: string, text: string, faults: readonly string[]])[] = [
+type Case = readonly [name: string, text: string, faults: readonly string[]];
+const cases: readonly Case[] = [
   [
     'empty',
     '',
@@ -200,6 +201,25 @@ const cases: readonly (readonly [name: string, text: string, faults: readonly st
     `${listener}    proxy_protocol: v3\n`,
     ['6:21 VALUE: "v3" is not one of none, v1 or v2 (write none, v1 or v2)'],
   ],
+  [
+    'offload, by what others call it',
+    `${listener}    offload: off\n`,
+    ['6:14 VALUE: "off" is not one of auto, kernel or userspace (did you mean "userspace"?)'],
+  ],
+  ...(['false', 'no'] as const).map(
+    (word): Case => [
+      `offload: ${word}`,
+      `${listener}offload: ${word}\n`,
+      [`6:10 VALUE: "${word}" is not one of auto, kernel or userspace (did you mean "userspace"?)`],
+    ],
+  ),
+  ...(['true', 'on', 'yes', 'ktls'] as const).map(
+    (word): Case => [
+      `offload: ${word}`,
+      `${listener}offload: ${word}\n`,
+      [`6:10 VALUE: "${word}" is not one of auto, kernel or userspace (did you mean "auto"?)`],
+    ],
+  ),
   [
     'version',
     `${listener}tls: { min_version: 1.1 }\n`,

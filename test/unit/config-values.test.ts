@@ -37,6 +37,8 @@ test('sizes', () => {
   assert.is(bytes('1024GiB'), 1024 ** 4);
   assert.is(bytes('1025GiB'), '"1025GiB" is too large (at most 1024GiB)');
   assert.is(bytes('64'), '"64" has no unit (write 64KiB, or 64B for bytes)');
+  assert.is(bytes('65536'), '"65536" has no unit (write 64KiB (or 65536B))');
+  assert.is(bytes('65537'), '"65537" has no unit (write 65537B)');
   for (const other of ['64k', '64K', '64KB', '64 KiB', '64kib'])
     assert.is(bytes(other), `"${other}" is not a size (write 64KiB)`);
   assert.is(bytes('2g'), '"2g" is not a size (write 2GiB)');
