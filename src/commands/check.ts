@@ -55,9 +55,10 @@ function listenerText(
 /** `offload auto: TLS 1.2 kernel, TLS 1.3 userspace (the kernel can't rekey TLS 1.3)` */
 function offloadText(listener: ListenerConfig, kernel: KernelReport | undefined): string {
   const { offload, offloadAfter } = listener;
-  const title = `offload ${offload}${offloadAfter === 0 ? '' : ` after ${sizeText(offloadAfter)}`}`;
-  if (offload === 'userspace') return title;
+  if (offload === 'userspace') return 'offload userspace';
   const choices = engineChoices(listener, kernel);
+  const goesOver = offloadAfter > 0 && choices.some(({ engine }) => engine !== 'userspace');
+  const title = `offload ${offload}${goesOver ? ` after ${sizeText(offloadAfter)}` : ''}`;
   const reason = reasonsOf(choices);
   const engines = choices.map(({ version, engine }) => `TLS ${version} ${engine}`).join(', ');
   return `${title}: ${engines}${reason === undefined ? '' : ` (${reason})`}`;

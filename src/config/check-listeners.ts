@@ -4,6 +4,7 @@ import { accessSync, constants, lstatSync, readFileSync, statSync } from 'node:f
 import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
+import type { ReadFile } from '../doctor/modules.ts';
 import { type KernelReport, native } from '../native.ts';
 import type { Complaint, Path } from './fault.ts';
 import { type Holder, holderOfPort, holderOfSocket } from './holder.ts';
@@ -21,6 +22,8 @@ export interface CheckOptions {
   readonly starting: boolean;
   /** Instead of asking the running one. */
   readonly kernel?: KernelReport;
+  /** Instead of this machine's files, for what they tell of the kernel. */
+  readonly read?: ReadFile;
 }
 
 export function checkListener(listener: ListenerParts, options: CheckOptions): Complaint[] {
@@ -149,7 +152,7 @@ function systemdComplaints(name: string, path: Path, { offload }: ListenerParts)
   if (names.includes(name)) {
     const passed = names.flatMap((each, index) => (each === name ? (passedAddress(firstPassed + index) ?? []) : []));
     const unix = offload.mode === 'kernel' && passed.some((address) => address.startsWith('unix:'));
-    return unix ? [unixOffload(path)] : [];
+    return unix ? [unixOffload(path, offload)] : [];
   }
   return [
     {

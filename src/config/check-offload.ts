@@ -1,61 +1,76 @@
 // SPDX-License-Identifier: MIT
 // Whether this kernel can do what `offload: kernel` asks of it. `auto` asks for nothing: what the kernel can't is done without it.
+import { release } from 'node:os';
+import { absentFolder, absentFolderHint, loadCommand, moduleStates, partOf, type ReadFile } from '../doctor/modules.ts';
 import type { KernelReport } from '../native.ts';
-import { type Complaint, type Path, pathText } from './fault.ts';
-import { type MissingKeys, missingKeys } from './offload.ts';
+import { type Complaint, pathText } from './fault.ts';
+import { engineReasons, type MissingKeys, missingKeys, noKernelTls, noRekeyWarning } from './offload.ts';
 import type { ListenerParts } from './parts.ts';
-import { type Cipher, offeredVersions } from './suites.ts';
+import { offeredVersions } from './suites.ts';
+import { addressText } from './values.ts';
 
 const code = 'ERR_CONFIG_OFFLOAD';
-const otherwise = 'set "offload: auto"; "ironsocket doctor" shows what this kernel can do';
+const doctor = '"ironsocket doctor" tells what this kernel can do';
 
-/** One complaint for each place that says `kernel`; that TLS 1.3 sessions may be lost is told once. */
-export function offloadComplaints(listeners: readonly ListenerParts[], kernel: KernelReport): Complaint[] {
+/** One complaint for each place that says `kernel`. `read` finds out why the kernel can't. */
+export function offloadComplaints(
+  listeners: readonly ListenerParts[],
+  kernel: KernelReport,
+  read: ReadFile,
+): Complaint[] {
   const asking = Map.groupBy(
     listeners.filter(({ offload }) => offload.mode === 'kernel'),
     ({ offload }) => pathText(offload.path),
   );
-  const complaints = [...asking.values()].flatMap((group) => placeComplaints(group, kernel));
-  const firstWarning = complaints.find(({ severity }) => severity === 'warning');
-  return complaints.filter((complaint) => complaint.severity !== 'warning' || complaint === firstWarning);
+  return [...asking.values()].flatMap((group) => placeComplaints(group, kernel, read));
 }
 
 /** All of `group` are told by the same place. */
-function placeComplaints(group: readonly ListenerParts[], kernel: KernelReport): Complaint[] {
-  const path = group[0]?.offload.path ?? [];
-  if (kernel.ulp !== 'ok') return [noKernelTls(kernel.ulp, path)];
-  const choices = group
-    .flatMap(({ suites }) => suites ?? [])
-    .map(({ minVersion, maxVersion, ciphers }) => {
-      return { versions: offeredVersions(minVersion, maxVersion, ciphers), ciphers };
-    });
+function placeComplaints(group: readonly ListenerParts[], kernel: KernelReport, read: ReadFile): Complaint[] {
+  const [first] = group;
+  if (first === undefined) return [];
+  const { path, write } = first.offload;
+  const auto = write('auto');
+  if (kernel.ulp !== 'ok') return [{ code, path, ...withoutTls(kernel.ulp, auto, read) }];
+  const choices = group.flatMap((listener) => {
+    if (listener.suites === undefined) return [];
+    const { minVersion, maxVersion, ciphers } = listener.suites;
+    return { listener, versions: offeredVersions(minVersion, maxVersion, ciphers), ciphers };
+  });
   const missing = choices.flatMap(({ versions, ciphers }) =>
     versions.flatMap((version) => missingKeys(kernel, version, ciphers)),
   );
-  if (missing.length > 0) return [missingCiphers(missing, path)];
-  if (kernel.rekey || !choices.some(({ versions }) => versions.includes('1.3'))) return [];
-  const message = 'this kernel can not renew the keys of TLS 1.3: a client that sends KeyUpdate loses its session';
-  const hint = 'Linux 6.14 can; with "offload: auto" TLS 1.3 stays in userspace until then';
-  return [{ severity: 'warning', code, path, message, hint }];
+  if (missing.length > 0) return [{ code, path, ...missingCiphers(missing, auto, read) }];
+  const lossy = choices.filter(({ versions }) => !kernel.rekey && versions.includes('1.3'));
+  if (lossy.length === 0) return [];
+  const message = `${noRekeyWarning.message} (${lossy.map(({ listener }) => nameOf(listener)).join(', ')})`;
+  return [{ severity: 'warning', code, path, message, hint: noRekeyWarning.hint(auto) }];
 }
 
-function noKernelTls(errno: string, path: Path): Complaint {
-  const absent = errno === 'ENOENT';
-  const message = absent
-    ? 'this kernel has no TLS, or its module is not loaded'
-    : `kernel TLS can not be used: ${errno}`;
-  const first = absent ? 'as root, "modprobe tls" (the kernel needs CONFIG_TLS); otherwise ' : '';
-  return { code, path, message, hint: `${first}${otherwise}` };
+function nameOf({ name, addresses: [first] }: ListenerParts): string {
+  return name ?? (first === undefined ? 'a listener' : addressText(first.address));
 }
 
-const modules: Readonly<Record<Cipher, string>> = {
-  'AES-128-GCM': 'gcm',
-  'AES-256-GCM': 'gcm',
-  'AES-128-CCM': 'ccm',
-  'CHACHA20-POLY1305': 'chacha20poly1305',
-};
+type Text = Pick<Complaint, 'message' | 'hint'>;
 
-function missingCiphers(missing: readonly MissingKeys[], path: Path): Complaint {
+function withoutTls(errno: string, auto: string, read: ReadFile): Text {
+  const words = noKernelTls(errno);
+  if (errno !== 'ENOENT') return { message: words, hint: `set "${auto}"; ${doctor}` };
+  const { tls } = moduleStates(read, release());
+  if (tls === 'absent') {
+    const hint = `set "${auto}", or run another kernel; ${doctor}`;
+    return { message: `${words}: it is built without CONFIG_TLS`, hint };
+  }
+  const folder = tls === 'file' ? undefined : absentFolder(read, release());
+  if (folder !== undefined) {
+    const message = `${words}: its module is not loaded, and there is no ${folder}`;
+    return { message, hint: `set "${auto}", or ${absentFolderHint}: ${loadCommand('tls')}` };
+  }
+  const message = `${words}: its module is not loaded${tls === 'file' ? '' : ', or it is built without CONFIG_TLS'}`;
+  return { message, hint: `set "${auto}", or as root on the host: ${loadCommand('tls')}` };
+}
+
+function missingCiphers(missing: readonly MissingKeys[], auto: string, read: ReadFile): Text {
   const texts = [...Map.groupBy(missing, ({ cipher }) => cipher)].map(([cipher, keys]) => {
     const versions = [...new Set(keys.map(({ version }) => version))].toSorted();
     const oneWay = keys.every(({ tx }) => tx === 'ok')
@@ -66,9 +81,10 @@ function missingCiphers(missing: readonly MissingKeys[], path: Path): Complaint 
     return `${cipher} with TLS ${versions.join(' and ')}${oneWay}`;
   });
   const errnos = [...new Set(missing.flatMap(({ tx, rx }) => [tx, rx]))].filter((errno) => errno !== 'ok');
+  const states = moduleStates(read, release());
   const absent = missing.filter(({ tx, rx }) => tx === 'ENOENT' || rx === 'ENOENT');
-  const names = [...new Set(absent.map(({ cipher }) => modules[cipher]))];
-  const load = names.length === 0 ? '' : `as root, "modprobe -a ${names.join(' ')}"; or `;
-  const message = `this kernel can not carry ${texts.join(', ')} (${errnos.join(', ')})`;
-  return { code, path, message, hint: `${load}leave the cipher out of "ciphers"; or ${otherwise}` };
+  const names = [...new Set(absent.map(({ cipher }) => partOf[cipher]))].filter((name) => states[name] !== 'absent');
+  const load = names.length === 0 ? `; ${doctor}` : `, or as root on the host: ${names.map(loadCommand).join('; ')}`;
+  const message = `${engineReasons.noCipher}: ${texts.join(', ')} (${errnos.join(', ')})`;
+  return { message, hint: `leave the cipher out, or set "${auto}"${load}` };
 }

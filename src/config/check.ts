@@ -2,6 +2,7 @@
 // What the machine must have for a configuration: files, rights, ports, limits. Changes nothing.
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { readIfThere } from '../doctor/modules.ts';
 import { ConfigError } from '../errors.ts';
 import { type CertificateReport, type KernelReport, native } from '../native.ts';
 import { checkCertificate, repeatedCertificates, suiteComplaints } from './check-certificates.ts';
@@ -42,6 +43,7 @@ export function checkConfig(request: ConfigRequest, options: { readonly starting
 /** Looks at the machine for whatever could be read, also beside faults. */
 export function examine(reading: Reading, options: CheckOptions): Examination {
   const now = Date.now() / 1000;
+  const { read = readIfThere } = options;
   const { parts, locate } = reading;
   const complaints: Complaint[] = [...accountComplaints(parts), ...limitComplaints(parts), ...logComplaints(parts)];
   const certificates = parts.listeners.map((listener) => {
@@ -56,7 +58,7 @@ export function examine(reading: Reading, options: CheckOptions): Examination {
     return reports;
   });
   const kernel = probeKernel(parts, options);
-  if (kernel !== undefined) complaints.push(...offloadComplaints(parts.listeners, kernel));
+  if (kernel !== undefined) complaints.push(...offloadComplaints(parts.listeners, kernel, read));
   // an address that the text has twice, or that leads back, is not blamed again for being in use
   const blamed = new Set(reading.faults.map(({ path }) => path));
   const more = complaints.filter(({ path }) => path[0] !== 'listeners' || !blamed.has(pathText(path)));

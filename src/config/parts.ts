@@ -35,11 +35,18 @@ export interface ListenerParts {
   /** Whether on_truncation is `reset`. */
   readonly resets: boolean;
   /** What holds for it, and where that is written. Unreadable: `auto`, which asks for nothing. */
-  readonly offload: { readonly mode: Offload; readonly path: Path };
+  readonly offload: OffloadParts;
   /** What the listener itself says. */
   readonly tls: Tls;
   /** What holds for it; undefined when a part of that can't be read. */
   readonly suites: SuiteChoice | undefined;
+}
+
+export interface OffloadParts {
+  readonly mode: Offload;
+  readonly path: Path;
+  /** How a mode is written there: `offload: auto` or `--offload auto`. */
+  readonly write: (mode: Offload) => string;
 }
 
 /** Absolute paths. */
@@ -57,7 +64,8 @@ export interface SuiteChoice {
 
 export type Tls = Partial<z.output<z.ZodObject<typeof schema.tlsShape>>>;
 
-export function readParts({ value, directory }: Source): Parts {
+export function readParts(source: Source): Parts {
+  const { value, directory } = source;
   const top = asObject(value);
   const { user, group, max_connections } = schema.configShape;
   const accounts = schema.readable({ user, group }, top);
@@ -74,7 +82,7 @@ export function readParts({ value, directory }: Source): Parts {
       : undefined,
     logFile: log.success ? absoluteLog(logFile, directory) : undefined,
     tls: readTls(top.tls),
-    listeners: asList(top.listeners).map((listener, index) => readListener(listener, index, top, directory)),
+    listeners: asList(top.listeners).map((listener, index) => readListener(listener, index, top, source)),
   };
 }
 
@@ -87,8 +95,9 @@ function readListener(
   value: unknown,
   index: number,
   top: Readonly<Record<string, unknown>>,
-  directory: string,
+  source: Source,
 ): ListenerParts {
+  const { directory } = source;
   const path: Path = ['listeners', index];
   const object = asObject(value);
   const { name, v6_only, backend, on_truncation } = schema.listenerShape;
@@ -112,7 +121,7 @@ function readListener(
     }),
     resets: parts.on_truncation === 'reset',
     tls: readTls(object.tls),
-    offload: readOffload(top.offload, object.offload, path),
+    offload: readOffload(top.offload, object.offload, path, source),
     suites: readSuites(top.tls, object.tls),
   };
 }
@@ -127,9 +136,11 @@ function readTls(value: unknown): Tls {
   return { ...schema.readable(schema.tlsShape, value), ...(ciphers && { ciphers }), ...(alpn && { alpn }) };
 }
 
-function readOffload(top: unknown, own: unknown, path: Path): ListenerParts['offload'] {
+function readOffload(top: unknown, own: unknown, path: Path, source: Source): OffloadParts {
   const mode = schema.listenerShape.offload.safeParse(own ?? top).data ?? 'auto';
-  return { mode, path: own === undefined ? ['offload'] : [...path, 'offload'] };
+  const flag = source.keyName(['offload']);
+  const write = (other: Offload) => (flag.startsWith('--') ? `${flag} ${other}` : `offload: ${other}`);
+  return { mode, path: own === undefined ? ['offload'] : [...path, 'offload'], write };
 }
 
 /** With a suite or a version that can't be read, whether the others fit a certificate is not known. */

@@ -4,7 +4,7 @@
 import type { TlsVersion } from './config.ts';
 import { type Complaint, type Path, quoted } from './fault.ts';
 import { overlaps } from './overlap.ts';
-import type { ListenerParts, Parts, Tls } from './parts.ts';
+import type { ListenerParts, OffloadParts, Parts, Tls } from './parts.ts';
 import { offeredVersions } from './suites.ts';
 import { type Address, addressText, unixPathComplaint } from './values.ts';
 
@@ -128,13 +128,13 @@ function isOwn(host: string): boolean {
 
 function offloadComplaints({ addresses, offload }: ListenerParts): Complaint[] {
   if (offload.mode !== 'kernel') return [];
-  return addresses.flatMap(({ address, path }) => (address.kind === 'unix' ? [unixOffload(path)] : []));
+  return addresses.flatMap(({ address, path }) => (address.kind === 'unix' ? [unixOffload(path, offload)] : []));
 }
 
 /** net/ipv4/tcp_ulp.c: kernel TLS sits on TCP. */
-export function unixOffload(path: Path): Complaint {
-  const message = 'a unix socket has no kernel TLS, which "offload: kernel" asks for';
-  const hint = 'give this listener "offload: auto", or listen on HOST:PORT';
+export function unixOffload(path: Path, { write }: OffloadParts): Complaint {
+  const message = `a unix socket has no kernel TLS, which "${write('kernel')}" asks for`;
+  const hint = `give this listener "${write('auto')}", or listen on HOST:PORT`;
   return { code: 'ERR_CONFIG_OFFLOAD', path, message, hint };
 }
 

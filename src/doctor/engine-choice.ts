@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What `offload: auto` makes of a kernel: the same rule as ChooseEngine of native/record/offload.cc, for people.
+import { engineReasons } from '../config/offload.ts';
 import type { KernelReport } from '../native.ts';
 
 export type Version = '1.2' | '1.3';
@@ -63,7 +64,6 @@ function namesOf(left: readonly Choice[]): string {
 }
 
 function reasonText(reason: Choice['reason'] | undefined): string {
-  if (reason === 'no-rekey') return 'this kernel can not rekey, a KeyUpdate of the client would end the session';
-  if (reason === 'no-cipher') return 'the kernel does not take the keys';
-  return 'kernel TLS is not available here';
+  if (reason === 'no-rekey') return `${engineReasons.noRekey}, a client's KeyUpdate would end its session`;
+  return reason === 'no-cipher' ? engineReasons.noCipher : engineReasons.noKernelTls;
 }

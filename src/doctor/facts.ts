@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: MIT
 // What `ironsocket doctor` knows of the machine, before it judges anything. Every file may be missing, as in a container.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { availableParallelism, release, version } from 'node:os';
 import { createSecureContext } from 'node:tls';
 import { packageVersion } from '../commands/version.ts';
 import { type DeviceOffload, type KernelReport, native } from '../native.ts';
 import { type KernelName, type UpstreamVersion, upstreamVersion } from './kernel-version.ts';
 import { tryLoopback } from './loopback.ts';
-import { type KernelPartName, type ModuleState, moduleStates, type ReadFile } from './modules.ts';
+import {
+  absentFolder,
+  type KernelPartName,
+  type ModuleState,
+  moduleStates,
+  type ReadFile,
+  readIfThere,
+} from './modules.ts';
 
 /** Undefined: not to be found out here. */
 export interface Facts {
@@ -15,6 +22,8 @@ export interface Facts {
   readonly kernel: KernelName;
   readonly upstream: UpstreamVersion | undefined;
   readonly modules: Readonly<Record<KernelPartName, ModuleState>>;
+  /** The folder of this kernel's modules, if it is not there. */
+  readonly absentModules: string | undefined;
   /** Whether the kernel lists the ULP "tls", before and after it was tried: trying can load the module. */
   readonly listed: { readonly before: boolean | undefined; readonly after: boolean | undefined };
   readonly probe: KernelReport;
@@ -68,7 +77,7 @@ export interface Surroundings {
 export const offeredGroups = ['X25519MLKEM768', 'X25519', 'P-256', 'P-384'] as const;
 
 /** Takes some milliseconds; makes connections over the loopback. Trying the ULP as root can load the kernel's module "tls". */
-export async function gatherFacts(read: ReadFile = readOrUndefined): Promise<Facts> {
+export async function gatherFacts(read: ReadFile = readIfThere): Promise<Facts> {
   const kernel = { release: release(), version: version(), signature: text(read, '/proc/version_signature') };
   const before = ulpListed(read);
   const probe = native.probeKernel();
@@ -77,6 +86,7 @@ export async function gatherFacts(read: ReadFile = readOrUndefined): Promise<Fac
     kernel,
     upstream: upstreamVersion(kernel),
     modules: moduleStates(read, kernel.release),
+    absentModules: absentFolder(read, kernel.release),
     listed: { before, after: ulpListed(read) },
     probe,
     devices: devices(),
@@ -147,14 +157,6 @@ function devices(): readonly DeviceOffload[] | string {
 
 function ulpListed(read: ReadFile): boolean | undefined {
   return text(read, '/proc/sys/net/ipv4/tcp_available_ulp')?.split(' ').includes('tls');
-}
-
-function readOrUndefined(path: string): Buffer | undefined {
-  try {
-    return readFileSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 function text(read: ReadFile, path: string): string | undefined {

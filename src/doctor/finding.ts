@@ -18,6 +18,8 @@ export interface Finding {
   readonly text: string;
   /** What it means, one sentence. */
   readonly meaning?: string;
-  /** What to do, one sentence. */
+  /** What to do, one sentence; ends with a colon where `command` follows. */
   readonly action?: string;
+  /** For a shell, on one line. */
+  readonly command?: string;
 }

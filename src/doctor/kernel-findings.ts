@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What the kernel can and can't do for TLS, and what to do about it.
 import type { KernelReport } from '../native.ts';
-import type { Cipher } from './engine-choice.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
-import { type KernelPartName, kernelParts } from './modules.ts';
+import { absentFolderHint, type KernelPartName, kernelParts, loadCommand, loadedAtBoot, partOf } from './modules.ts';
 import { versionFinding } from './version-finding.ts';
-
-const loadedAtBoot = '/etc/modules-load.d/ironsocket.conf';
 
 export function kernelFindings(facts: Facts): readonly Finding[] {
   const { probe } = facts;
@@ -25,7 +22,8 @@ function kernelTls(facts: Facts): Finding {
       status: 'warn',
       text: 'there, but loaded only by this very look',
       meaning: 'After the next boot the module "tls" is not loaded, and a process without rights can not load it.',
-      action: `Have it loaded at boot: echo tls > ${loadedAtBoot}`,
+      action: 'Have it loaded at boot, as root:',
+      command: `echo tls >> ${loadedAtBoot}`,
     };
   }
   if (probe.ulp === 'ok') return { ...found, status: 'ok', text: 'there, the ULP "tls" attaches to a socket' };
@@ -36,12 +34,13 @@ function kernelTls(facts: Facts): Finding {
   if (modules.tls === 'absent') {
     return {
       ...missing,
+      status: 'note',
       text: 'not in this kernel, which is built without CONFIG_TLS',
       action: 'Nothing has to be done; for kernel TLS, run a kernel that has it.',
     };
   }
   const text = 'not loaded, and this process may not load it';
-  return { ...missing, text: facts.surroundings.mayLoadTls ? 'not loaded' : text, action: loadAction(facts, 'tls') };
+  return { ...missing, text: facts.surroundings.mayLoadTls ? 'not loaded' : text, ...loading(facts, 'tls') };
 }
 
 function untriedAction({ surroundings }: Facts): string {
@@ -51,19 +50,17 @@ function untriedAction({ surroundings }: Facts): string {
 }
 
 /** How a module gets into the kernel from here. */
-function loadAction({ surroundings, modules }: Facts, part: KernelPartName): string {
+function loading(
+  { surroundings, modules, absentModules }: Facts,
+  part: KernelPartName,
+): Pick<Finding, 'action' | 'command'> {
   const { module, option } = kernelParts[part];
-  if (modules[part] === 'absent') return `Run a kernel with ${option}, which this one is built without.`;
-  const how = `modprobe ${module}; echo ${module} >> ${loadedAtBoot}`;
-  return `Run as root${surroundings.container ? " on the host (a container can't)" : ''}: ${how}`;
+  if (modules[part] === 'absent') return { action: `Run a kernel with ${option}, which this one is built without.` };
+  const command = loadCommand(module);
+  if (absentModules !== undefined && modules[part] === 'unknown')
+    return { action: `There is no ${absentModules}: ${absentFolderHint}, as root:`, command };
+  return { action: `Run as root${surroundings.container ? " on the host (a container can't)" : ''}:`, command };
 }
-
-const partOf: Readonly<Record<Cipher, KernelPartName>> = {
-  'AES-128-GCM': 'gcm',
-  'AES-256-GCM': 'gcm',
-  'AES-128-CCM': 'ccm',
-  'CHACHA20-POLY1305': 'chacha20poly1305',
-};
 
 /** A finding for each part of the kernel's cryptography that is missing; what it has shows in the table. */
 function ciphers(facts: Facts): readonly Finding[] {
@@ -83,9 +80,7 @@ function ciphers(facts: Facts): readonly Finding[] {
         { ...found, text: `${names}: refused, ${error}`, meaning, action: `Look for the reason in the kernel's log.` },
       ];
     }
-    return [
-      { ...found, text: `${names}: the kernel has not got the algorithm`, meaning, action: loadAction(facts, part) },
-    ];
+    return [{ ...found, text: `${names}: the kernel has not got the algorithm`, meaning, ...loading(facts, part) }];
   });
 }
 
@@ -94,7 +89,7 @@ function rekey({ rekey }: KernelReport): Finding {
   if (rekey) return { ...found, status: 'ok', text: 'TLS 1.3 keys can be replaced' };
   return {
     ...found,
-    status: 'missing',
+    status: 'note',
     text: 'TLS 1.3 keys can not be replaced',
     meaning: "A client's KeyUpdate would end a session in the kernel, so `offload: auto` leaves TLS 1.3 to userspace.",
     action: 'Nothing has to be done; Linux 6.14 and newer can.',

@@ -27,7 +27,10 @@ function devices({ devices }: Facts): readonly Finding[] {
       meaning: 'Where it is on, the kernel has the device encrypt TLS 1.2; TLS 1.3 stays with the CPU.',
       ...(off.length === 0
         ? {}
-        : { action: `To try it, run as root: ethtool -K ${device} ${off.map((name) => `${name} on`).join(' ')}` }),
+        : {
+            action: 'To try it, run as root:',
+            command: `ethtool -K ${device} ${off.map((name) => `${name} on`).join(' ')}`,
+          }),
     };
   });
 }
@@ -63,7 +66,9 @@ function files(facts: Facts): Finding {
     status: 'warn',
     text,
     meaning,
-    action: ofSystem ? `Raise the limit of the system: sysctl fs.file-max=${wanted}` : how,
+    ...(ofSystem
+      ? { action: 'Raise the limit of the system, as root:', command: `sysctl fs.file-max=${wanted}` }
+      : { action: how }),
   };
 }
 
@@ -85,13 +90,14 @@ function pipes({ pipes: { maxSize, userPagesSoft }, relayThreads }: Facts): Find
       status: 'warn',
       text,
       meaning: 'The pipes of some relay threads stay too short to splice through, so they copy.',
-      action: `Raise it: sysctl fs.pipe-user-pages-soft=${relayThreads * wantedPages * 4}`,
+      action: 'Raise it, as root:',
+      command: `sysctl fs.pipe-user-pages-soft=${relayThreads * wantedPages * 4}`,
     };
   }
   if (room >= wantedPages && maxSize >= wantedPages * pageBytes) return { ...found, status: 'ok', text };
   const meaning = `Relay threads get shorter pipes than the ${wantedPages} pages they would use, and splice in smaller steps.`;
-  const action = `Raise them: sysctl fs.pipe-max-size=1048576 fs.pipe-user-pages-soft=16384`;
-  return { ...found, status: 'note', text, meaning, action };
+  const command = 'sysctl fs.pipe-max-size=1048576 fs.pipe-user-pages-soft=16384';
+  return { ...found, status: 'note', text, meaning, action: 'Raise them, as root:', command };
 }
 
 const safeOpenssl = [3, 5, 7] as const;
@@ -154,7 +160,8 @@ function loopback({ surroundings: { loopback } }: Facts): Finding {
     status: 'warn',
     text: `no connection to 127.0.0.1: ${loopback}`,
     meaning: 'The kernel can not be tried, so every session is carried by the userspace engine.',
-    action: 'Bring the device up (ip link set lo up), or allow it in the sandbox.',
+    action: 'Allow it in the sandbox, or bring the device up, as root:',
+    command: 'ip link set lo up',
   };
 }
 

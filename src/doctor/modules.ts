@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Whether the kernel has a part, as a module or built in, as far as the file system tells. Containers seldom see the host's
 // modules: then it is not known.
+import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import type { KernelReport } from '../native.ts';
 
 /** `file`: there is a module that can be loaded. */
 export type ModuleState = 'builtin' | 'file' | 'absent' | 'unknown';
@@ -21,6 +23,39 @@ export const kernelParts = {
   chacha20poly1305: { module: 'chacha20poly1305', option: 'CONFIG_CRYPTO_CHACHA20POLY1305' },
 } as const satisfies Record<string, KernelPart>;
 export type KernelPartName = keyof typeof kernelParts;
+
+/** What the kernel needs for a cipher, beside `tls`. */
+export const partOf = {
+  'AES-128-GCM': 'gcm',
+  'AES-256-GCM': 'gcm',
+  'AES-128-CCM': 'ccm',
+  'CHACHA20-POLY1305': 'chacha20poly1305',
+} as const satisfies Record<KernelReport['keys'][number]['cipher'], KernelPartName>;
+
+/** Run as root on the host: loads a module now and at each boot. */
+export function loadCommand(module: string): string {
+  return `modprobe ${module}; echo ${module} >> ${loadedAtBoot}`;
+}
+
+export const loadedAtBoot = '/etc/modules-load.d/ironsocket.conf';
+
+export function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The folder in which modprobe looks, where it is not to be seen: undefined where it is. */
+export function absentFolder(read: ReadFile, release: string): string | undefined {
+  const folder = `/lib/modules/${release}`;
+  const there = read(`${folder}/modules.builtin`) !== undefined || read(`${folder}/modules.dep`) !== undefined;
+  return there ? undefined : folder;
+}
+
+/** What an absent folder calls for; a module can't be loaded from it. */
+export const absentFolderHint = 'reboot if the kernel was updated; in a container, modprobe on the host';
 
 /** Looks through the lists of modules first, then through the kernel's own configuration. */
 export function moduleStates(read: ReadFile, release: string): Readonly<Record<KernelPartName, ModuleState>> {

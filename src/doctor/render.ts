@@ -35,7 +35,7 @@ export function renderReport(report: Report, { colour, width }: RenderOptions): 
 const topicColumn = 11;
 const textColumn = topicColumn + 14;
 
-function findingText({ status, topic, text, meaning, action }: Finding, width: number, paint: Paint): string {
+function findingText({ status, topic, text, meaning, action, command }: Finding, width: number, paint: Paint): string {
   const start = `  ${status}`.padEnd(topicColumn) + printable(topic).padEnd(textColumn - topicColumn - 1);
   // Past its column a long topic pushes the text on, a blank stays between.
   const [first = '', ...rest] = wrapped(
@@ -55,6 +55,8 @@ function findingText({ status, topic, text, meaning, action }: Finding, width: n
       ...more,
     );
   }
+  // Whole, whatever the width: it is to be copied.
+  if (command !== undefined) rows.push(`${' '.repeat(textColumn)}${printable(command)}`);
   return rows.join('\n');
 }
 

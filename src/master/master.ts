@@ -20,7 +20,7 @@ import { logOffload } from './offload.ts';
 import { type PlanParts, planFor } from './plan.ts';
 import { type FirstState, monotonicMs, openState, type StateStore } from './state.ts';
 import { openTicketKeys } from './ticket-keys.ts';
-import { Workers } from './workers.ts';
+import { type WorkerEnd, Workers } from './workers.ts';
 
 /** After `end`, before SIGKILL. */
 const endLimitMs = 2_000;
@@ -143,6 +143,16 @@ function rotateLog(service: Service): void {
   }
 }
 
+function logStopped(told: WorkerEnd | undefined): void {
+  const cut = told?.cut ?? 0;
+  log(cut > 0 ? 'warn' : 'info', 'stopped', {
+    sessions_total: told?.counters.sessions_total ?? 0,
+    sessions_cut: cut,
+    offloads_refused: told?.counters.offloads_refused || undefined,
+    rekeys_impossible: told?.counters.rekeys_impossible || undefined,
+  });
+}
+
 /**
  * The orderly end. Our copies of the listeners go first, so that the worker, which empties the accept queues, has the last ones:
  * what it does not accept is refused by the kernel instead of waiting for nobody.
@@ -161,8 +171,7 @@ async function stop({ keeper, state, listeners, workers }: Service): Promise<voi
   const told = await workers.ended;
   for (const limit of limits) clearTimeout(limit);
   removeDemo(state);
-  const cut = told?.cut ?? 0;
-  log(cut > 0 ? 'warn' : 'info', 'stopped', { sessions_total: told?.counters.sessions_total ?? 0, sessions_cut: cut });
+  logStopped(told);
   keeper.exit(exitCodes.ok);
   process.exit(exitCodes.ok);
 }

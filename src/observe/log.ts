@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Events of the master's and the worker's JavaScript threads, by name and fields (requirements S2.34 to S2.41). Those of connections
 // (`proxy`, `auth`) are written by native code. Lines go to the log that native.openLog has opened, from its own thread.
+import type { Offload } from '../config/config.ts';
 import type { EngineChoice } from '../config/offload.ts';
 import { type LogLevel, native } from '../native.ts';
 
@@ -22,14 +23,20 @@ interface Events {
     readonly servcert: string;
     readonly servkey: string;
   };
-  /** Which engine sessions get, by TLS version, over all listeners; a version that none offers is left out. */
+  /** Which engine sessions of a listener get, by TLS version; one that it does not offer is left out. */
   offload: {
+    readonly listener: string;
+    readonly mode: Offload;
+    /** Bytes of payload before the kernel takes a direction. */
+    readonly after: number;
     readonly kernel: string;
     readonly tls12?: EngineChoice['engine'] | undefined;
     readonly tls13?: EngineChoice['engine'] | undefined;
     /** Why it is not the kernel alone. */
     readonly reason?: string | undefined;
   };
+  /** Nothing that stops the start, but somebody should know. */
+  config_warning: { readonly listener: string; readonly error_msg: string; readonly error_desc: string };
   cert_loaded: {
     readonly cert_role: string;
     readonly fingerprint: string;
@@ -55,7 +62,14 @@ interface Events {
   /** Nothing is accepted any more; sessions may go on until the limit. */
   draining: { readonly limit_ms: number };
   /** The end of an orderly stop. */
-  stopped: { readonly sessions_total: number; readonly sessions_cut: number };
+  stopped: {
+    readonly sessions_total: number;
+    readonly sessions_cut: number;
+    /** Of the last worker; left out where there were none. Directions of sessions that the kernel did not take. */
+    readonly offloads_refused?: number | undefined;
+    /** Sessions that ended because the kernel can't renew keys. */
+    readonly rekeys_impossible?: number | undefined;
+  };
   log_reopened: { readonly file: string };
   ticket_keys_rotated: Record<string, never>;
   /** Addresses that a backend's name stands for have changed. */

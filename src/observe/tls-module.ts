@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Why a kernel has no /proc/net/tls_stat, as far as an unprivileged process can know: the file is there as soon as the module is
 // loaded, and only then.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
-import { moduleStates, type ReadFile } from '../doctor/modules.ts';
+import {
+  absentFolder,
+  absentFolderHint,
+  loadCommand,
+  moduleStates,
+  type ReadFile,
+  readIfThere,
+} from '../doctor/modules.ts';
 import { SystemError } from '../errors.ts';
 
 /** Where the kernel tells of itself; tests name places of their own. */
@@ -18,17 +25,10 @@ export interface TlsPlaces {
 export const kernelPlaces: TlsPlaces = {
   stat: '/proc/net/tls_stat',
   namespace: '/proc/self/ns/net',
-  read: (path) => {
-    try {
-      return readFileSync(path);
-    } catch {
-      return undefined;
-    }
-  },
+  read: readIfThere,
 };
 
-const afterReboot = 'name it in /etc/modules-load.d to have it after a reboot';
-const load = `"modprobe tls" as root loads it (on the host, where this is a container); ${afterReboot}`;
+const load = `as root on the host: ${loadCommand('tls')}`;
 const own = 'ironsocket carries the records itself here';
 const doctor = '"ironsocket doctor" tells what this machine can do';
 
@@ -45,18 +45,19 @@ export function explainAbsence(error: NodeJS.ErrnoException, { stat, read }: Tls
   if (protocols?.includes('tls')) {
     return tell(`${kernel} has kernel TLS but does not count it`, `kernels count it from 5.5 on; ${doctor}`);
   }
-  switch (moduleStates(read, release()).tls) {
-    case 'absent':
-      return tell(
-        `${kernel} was built without kernel TLS (CONFIG_TLS)`,
-        `${own}; a kernel with CONFIG_TLS=m could; ${doctor}`,
-      );
-    case 'file':
-      return tell(`the module tls of ${kernel} is not loaded`, `${load}; ${doctor}`);
-    default:
-      return tell(
-        `${kernel} has no kernel TLS: the module tls is not loaded, or it was built without it (CONFIG_TLS)`,
-        `${load}; until then ${own}; ${doctor}`,
-      );
+  const state = moduleStates(read, release()).tls;
+  if (state === 'absent') {
+    const message = `${kernel} was built without kernel TLS (CONFIG_TLS)`;
+    return tell(message, `${own}; a kernel with CONFIG_TLS=m could; ${doctor}`);
   }
+  if (state === 'file') return tell(`the module tls of ${kernel} is not loaded`, `${doctor}; ${load}`);
+  const folder = absentFolder(read, release());
+  if (folder !== undefined) {
+    const message = `${kernel} has no kernel TLS: the module tls is not loaded, and there is no ${folder}`;
+    return tell(message, `${own}; ${doctor}; ${absentFolderHint}: ${loadCommand('tls')}`);
+  }
+  return tell(
+    `${kernel} has no kernel TLS: the module tls is not loaded, or it was built without it (CONFIG_TLS)`,
+    `${own}; ${doctor}; ${load}`,
+  );
 }

@@ -8,6 +8,7 @@ export const fullFacts: Facts = {
   kernel: { release: '7.2.7', version: '#1 SMP', signature: undefined },
   upstream: { series: '7.2', patch: 7 },
   modules: { tls: 'file', gcm: 'file', ccm: 'file', chacha20poly1305: 'file' },
+  absentModules: undefined,
   listed: { before: true, after: true },
   probe: newKernel,
   devices: [

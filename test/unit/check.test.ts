@@ -25,7 +25,7 @@ import { loadConfig, type Reading, readConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
-import { kernelWithoutRekey, newKernel } from '../helpers/kernel-reports.ts';
+import { kernelWithoutRekey, kernelWithoutTls, newKernel } from '../helpers/kernel-reports.ts';
 import { afterAll, type TestContext, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
@@ -519,10 +519,17 @@ test('the summary says what would be served', () => {
   );
   const lineOf = (...args: string[]) => {
     const other = checkConfig(parseConfigArguments([...basics, ...args]), { starting: false });
-    return /^ {4}offload.*$/m.exec(summary('x.yaml', { ...other, kernel: newKernel }, 0))?.[0].trim();
+    return /^ {4}offload.*$/m.exec(summary('x.yaml', { ...other, kernel }, 0))?.[0].trim();
   };
+  let kernel = kernelWithoutTls('ENOENT');
+  assert.is(
+    lineOf('--offload-after', '64KiB'),
+    'offload auto: TLS 1.2 userspace, TLS 1.3 userspace (the kernel has no TLS)',
+  );
+  kernel = newKernel;
   assert.is(lineOf('--offload-after', '64KiB'), 'offload auto after 64KiB: TLS 1.2 kernel, TLS 1.3 kernel');
-  assert.is(lineOf('--offload', 'userspace'), 'offload userspace');
+  const never = ['--offload', 'userspace', '--offload-after', '64KiB'];
+  assert.is(lineOf(...never), 'offload userspace', 'nothing goes over after 64KiB');
 });
 
 test('no descriptor is left behind', () => {

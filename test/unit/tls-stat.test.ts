@@ -151,8 +151,13 @@ test('without the file, what is known of the reason is told', () => {
   const protocols = '/proc/sys/net/ipv4/tcp_available_ulp';
   const modules = `/lib/modules/${release()}/modules.dep`;
   const cases: readonly (readonly [Parameters<typeof machine>[0], RegExp, RegExp])[] = [
-    [{}, /is not loaded, or it was built without it/, /"modprobe tls" as root/],
-    [{ [protocols]: 'mptcp\n' }, /is not loaded, or it was built without it/, /ironsocket doctor/],
+    [
+      {},
+      /is not loaded, and there is no \/lib\/modules\/\d/,
+      /reboot if the kernel was updated; in a container, modprobe on/,
+    ],
+    [{ [protocols]: 'mptcp\n' }, /is not loaded, and there is no/, /ironsocket doctor/],
+    [{ [modules]: '' }, /is not loaded, or it was built without it/, /as root on the host: modprobe tls; echo tls >> /],
     [{ '/proc/config.gz': gzipSync(unset) }, /built without kernel TLS/, /CONFIG_TLS=m/],
     [{ [`/boot/config-${release()}`]: unset }, /built without kernel TLS/, /CONFIG_TLS=m/],
     [{ [modules]: 'kernel/net/tls/tls.ko.xz:\n' }, /the module tls of Linux .* is not loaded/, /modules-load\.d/],
