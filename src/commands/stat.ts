@@ -10,6 +10,8 @@ import { jsonLine, tableLines } from '../observe/tls-stat-text.ts';
 const notes = `
 Shows /proc/net/tls_stat, line by line with what it counts. It is there when the module tls is loaded, and counts
 all programs of this network namespace, not ironsocket alone. A program needs no rights to read it.
+Each start of ironsocket and each check and doctor tries the kernel on connections of its own, which are counted
+too: look at the changes (--watch), not at the totals.
 
 Examples:
   ironsocket stat

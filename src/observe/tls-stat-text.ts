@@ -70,7 +70,11 @@ function titleLines({ reading, sinceLast, sinceStart }: TlsView, { changes }: Ta
   const time = reading.time.toISOString().replace(/\.\d+/, '');
   const title = `Kernel TLS in network namespace ${reading.namespace}, Linux ${release()}, ${time}`;
   const scope = 'All programs of this namespace are counted; each container may have one of its own.';
-  if (!changes) return [title, scope];
+  if (!changes) {
+    const own =
+      'Each start of ironsocket and each check and doctor tries the kernel on connections of its own, which are';
+    return [title, scope, own, 'counted too: look at the changes (--watch), not at the totals.'];
+  }
   const span = (change: TlsChange | undefined): string => `${(change?.seconds ?? 0).toFixed(1)} s`;
   return [title, scope, `last: changes in ${span(sinceLast)}; start: in ${span(sinceStart)}`];
 }
