@@ -167,6 +167,7 @@ it, by line and column, and with the files, ports and rights that it needs. Only
 ${example}\`\`\`
 
 - **Durations** are a number with \`ms\`, \`s\`, \`m\`, \`h\` or \`d\`: \`500ms\`, \`10s\`, \`1h30m\`. Where it says so, \`0\` is never.
+- **Sizes** are a whole number with \`B\`, \`KiB\`, \`MiB\` or \`GiB\`, at most \`1024GiB\`: \`512B\`, \`64KiB\`. Only \`0\` needs no unit.
 - **Paths** that are relative start from the directory of the file (with flags, from the working directory).
 - **Addresses** that start with \`*\` or \`[\` need quotes, since these mean something else to YAML.
 - Every other key of the file is refused, and so are aliases, tags and further documents.

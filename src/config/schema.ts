@@ -131,12 +131,12 @@ const size = parsed(values.parseSize, 'a size such as 64KiB');
 export const offloadShape = {
   offload: key(offload, {
     description:
-      'Who carries the encrypted stream once the handshake is done. `auto`: the kernel (kTLS) where it can do all that a session may ask for, ironsocket itself elsewhere; a kernel that can not renew keys (before Linux 6.14) gets TLS 1.2 only. `kernel`: always the kernel; ironsocket does not start where it can not, and a session that it can not go on with is ended. `userspace`: always ironsocket itself.',
+      "Who carries the encrypted stream once the handshake is done. `auto`: the kernel (kTLS) where it can do all that a session may ask for, ironsocket itself elsewhere; a kernel that can't renew keys (before Linux 6.14) gets TLS 1.2 only. `kernel`: the kernel, or no start where it can't (exit code 78); before Linux 6.14 it starts with a warning, and a client's KeyUpdate ends its session (`reason=no_rekey`). A session whose keys the kernel refuses when it begins stays in userspace, with `engine_reason` in its closing line and a warning in the log (`event=offload_refused`). `unix:` listeners are refused (78). `userspace`: always ironsocket itself.",
     defaultValue: 'auto',
   }),
   offload_after: key(size, {
     description:
-      'How many bytes of payload a direction of a session carries before the kernel takes it over: `512B`, `64KiB`, `1MiB`. 0 is at once. What ends before that spares the kernel its set-up.',
+      'How many bytes of payload a direction of a session carries before the kernel takes it over: `512B`, `64KiB`, `1MiB`. 0 is at once. Until then ironsocket itself carries it, with `kernel` too; what ends before spares the kernel its set-up.',
     kind: 'size',
     defaultValue: 0,
     samples: ['64KiB'],
@@ -185,7 +185,8 @@ export const listenerShape = {
     defaultValue: 'fin',
   }),
   offload: key(offload, {
-    description: 'Who carries the encrypted stream of this listener. A `unix:` socket has no kernel TLS.',
+    description:
+      'Who carries the encrypted stream of this listener. A `unix:` socket has no kernel TLS, so `kernel` is refused with it.',
     defaultText: '`offload` of the top level',
   }),
   offload_after: key(size, {
