@@ -7,10 +7,10 @@ const notes = `
 Tries what the kernel can carry, on connections over the loopback, and looks at network devices, limits and OpenSSL.
 Needs no rights; as root, trying can load the kernel's module tls. docs/doctor.md explains every finding.
   ok       as it should be
-  note     a fact, nothing has to be done
+  note     a fact or a limit, nothing has to be done
   warn     works, and something should be done about it
   missing  could be there and is not: the userspace engine does the work
-Exits with 0 whatever it has found, and with 70 when it could not look at all.
+Exits with 0 whatever it has found, with 70 when it could not look at all, and with 74 when it can't write.
 
 Examples:
   ironsocket doctor
