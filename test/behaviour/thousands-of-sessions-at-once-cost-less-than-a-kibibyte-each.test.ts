@@ -29,6 +29,8 @@ for (const { proxy, version, label } of await variants(options, slow ? ['1.3'] :
     for (const { socket } of clients) socket.destroy();
     await backend.empty();
   };
+  /** What a burst leaves once, whatever its size (seen: 0.5 to 1 MB): too much for the few sessions that a slow machine has. */
+  const once = timeFactor > 1 ? 1024 * 1024 : 0;
   /** The handshake threads give memory back when a burst is over, which they say nowhere: looks until it is so. */
   const grown = async (before: number, limit: number): Promise<number> => {
     for (let i = 0; i < 50 * timeFactor; i++) {
@@ -47,8 +49,9 @@ for (const { proxy, version, label } of await variants(options, slow ? ['1.3'] :
       const clients = await burst(sessions);
       t.after(() => end(clients));
       await Promise.all(clients.map((client, i) => echo(client, `client ${i}`)));
-      const each = (await grown(before, sessions * 1024)) / sessions;
-      assert.ok(each < 1024, `${Math.round(each)} bytes a session`);
+      const limit = sessions * 1024 + once;
+      const bytes = await grown(before, limit);
+      assert.ok(bytes < limit, `${Math.round(bytes / sessions)} bytes a session`);
       await Promise.all(clients.map((client) => echo(client, 'still here')));
     },
     { deadline: 90_000 },
