@@ -171,10 +171,15 @@ function notOneOf(value: unknown, values: readonly unknown[]): { message: string
   };
 }
 
+/** In lower case; a list or a mapping is no word, and need not even have a text. */
+function wordOf(value: unknown): string {
+  return typeof value === 'object' ? '' : String(value).toLowerCase();
+}
+
 /** What others write to switch kernel TLS on or off. */
 function offloadWord(value: unknown, choices: readonly string[]): string | undefined {
   if (!choices.includes('userspace')) return undefined;
-  const text = String(value).toLowerCase();
+  const text = wordOf(value);
   if (['off', 'no', 'false', 'none', '0'].includes(text)) return 'userspace';
   return ['on', 'yes', 'true', 'ktls', '1'].includes(text) ? 'auto' : undefined;
 }
@@ -197,7 +202,7 @@ function wrongType(value: unknown, expected: string): { message: string; hint: s
 }
 
 function yesOrNo(value: unknown): string {
-  const text = String(value).toLowerCase();
+  const text = wordOf(value);
   if (['yes', 'on', '1', 'y', 'true'].includes(text)) return 'write true';
   if (['no', 'off', '0', 'n', 'false'].includes(text)) return 'write false';
   return 'write true or false';
