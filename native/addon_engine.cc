@@ -48,7 +48,9 @@ ListenerPlan ToListenerPlan(Env env, Arguments arguments) {
   return plan;
 }
 
-Value Configure(const CallbackInfo& info, Engine* engine) {
+// Reads the plan and gives it to `apply`, Engine::Configure or Engine::Check.
+Value WithPlan(const CallbackInfo& info, Engine* engine,
+               bool (Engine::*apply)(const Plan&, std::string*)) {
   Arguments arguments(info.Env(), info[0]);
   Plan plan;
   for (napi_value item : arguments.Items("listeners")) {
@@ -57,7 +59,7 @@ Value Configure(const CallbackInfo& info, Engine* engine) {
   plan.max_connections = arguments.Unsigned("maxConnections");
   plan.ticket_keys_fd = arguments.Fd("ticketKeysFd", -1);
   std::string error;
-  if (!info.Env().IsExceptionPending() && arguments.ok() && !engine->Configure(plan, &error)) {
+  if (!info.Env().IsExceptionPending() && arguments.ok() && !(engine->*apply)(plan, &error)) {
     ThrowCoded(info.Env(), "ERR_NATIVE_PLAN", error);
   }
   return Undefined(info);
@@ -103,6 +105,16 @@ void CloseEngine(Instance* instance, const std::shared_ptr<EngineHost>& host) {
   instance->engines.erase(host);
 }
 
+// `fds` become ours, also where the call fails.
+std::vector<UniqueFd> TakenFds(Env env, Arguments* arguments) {
+  std::vector<UniqueFd> fds;
+  for (napi_value item : arguments->Items("fds")) {
+    const Value value(env, item);
+    if (value.IsNumber()) fds.emplace_back(value.As<Napi::Number>().Int32Value());
+  }
+  return fds;
+}
+
 Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineHost>& host) {
   auto out = Napi::Object::New(env);
   auto method = [&](const char* name, auto call) {
@@ -110,12 +122,42 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
               return call(info, host->engine.get());
             }));
   };
-  method("configure", Configure);
+  method("configure", [](const CallbackInfo& info, Engine* engine) {
+    return WithPlan(info, engine, &Engine::Configure);
+  });
+  method("check", [](const CallbackInfo& info, Engine* engine) {
+    return WithPlan(info, engine, &Engine::Check);
+  });
   method("setBackend", SetBackend);
   method("snapshot", Snapshot);
   method("stopAccepting", [](const CallbackInfo& info, Engine* engine) {
     engine->StopAccepting();
     return Undefined(info);
+  });
+  method("relayThreads", [](const CallbackInfo& info, Engine* engine) -> Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(engine->relay_threads()));
+  });
+  method("giveSessions", [](const CallbackInfo& info, Engine* engine) {
+    Arguments arguments(info.Env(), info[0]);
+    std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);
+    if (arguments.ok()) engine->GiveSessions(std::move(pairs));
+    return Undefined(info);
+  });
+  method("takeSessions", [](const CallbackInfo& info, Engine* engine) {
+    Arguments arguments(info.Env(), info[0]);
+    std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);
+    const int donor = arguments.Fd("donor");
+    if (arguments.ok()) engine->TakeSessions(std::move(pairs), donor);
+    return Undefined(info);
+  });
+  method("handoffPauses", [](const CallbackInfo& info, Engine* engine) -> Value {
+    int64_t longest = 0;
+    int64_t p99 = 0;
+    engine->HandoffPauses(&longest, &p99);
+    auto pauses = Napi::Object::New(info.Env());
+    pauses.Set("longestUs", static_cast<double>(longest));
+    pauses.Set("p99Us", static_cast<double>(p99));
+    return pauses;
   });
   method("endSessions", [](const CallbackInfo& info, Engine* engine) {
     engine->EndSessions();

@@ -85,6 +85,8 @@ struct Engine::Impl {
   void Report(const EngineEvent& event);
   bool MakeListener(const ListenerPlan& plan, const std::shared_ptr<TicketKeys>& tickets,
                     std::shared_ptr<Listener>* out, std::string* error);
+  bool MakeListeners(const Plan& plan, std::vector<std::shared_ptr<Listener>>* out,
+                     std::string* error);
   void Replace(std::vector<std::shared_ptr<Listener>> next);
 
   const EventSink sink;
@@ -187,9 +189,10 @@ Engine::Engine(const EngineOptions& options, Log& log, EventSink sink)
 
 Engine::~Engine() { Close(); }
 
-bool Engine::Configure(const Plan& plan, std::string* error) {
-  if (impl_->closed || !impl_->start_error.empty()) {
-    *error = impl_->closed ? "the engine is closed" : impl_->start_error;
+bool Engine::Impl::MakeListeners(const Plan& plan, std::vector<std::shared_ptr<Listener>>* out,
+                                 std::string* error) {
+  if (closed || !start_error.empty()) {
+    *error = closed ? "the engine is closed" : start_error;
     return false;
   }
   std::shared_ptr<TicketKeys> tickets;
@@ -200,10 +203,21 @@ bool Engine::Configure(const Plan& plan, std::string* error) {
       return false;
     }
   }
-  std::vector<std::shared_ptr<Listener>> next(plan.listeners.size());
-  for (size_t i = 0; i < next.size(); ++i) {
-    if (!impl_->MakeListener(plan.listeners[i], tickets, &next[i], error)) return false;
+  out->resize(plan.listeners.size());
+  for (size_t i = 0; i < out->size(); ++i) {
+    if (!MakeListener(plan.listeners[i], tickets, &(*out)[i], error)) return false;
   }
+  return true;
+}
+
+bool Engine::Check(const Plan& plan, std::string* error) {
+  std::vector<std::shared_ptr<Listener>> made;
+  return impl_->MakeListeners(plan, &made, error);
+}
+
+bool Engine::Configure(const Plan& plan, std::string* error) {
+  std::vector<std::shared_ptr<Listener>> next;
+  if (!impl_->MakeListeners(plan, &next, error)) return false;
   impl_->state.max_connections = plan.max_connections;
   impl_->state.fd_connections = FdConnections(impl_->state.connections_open.load());
   impl_->Replace(std::move(next));
@@ -232,6 +246,40 @@ void Engine::EndSessions() {
   impl_->state.ending = true;
   for (const auto& thread : impl_->handshakes) thread->EndConnections();
   for (const auto& thread : impl_->relays) thread->EndSessions();
+}
+
+size_t Engine::relay_threads() const { return impl_->relays.size(); }
+
+void Engine::GiveSessions(std::vector<UniqueFd> pairs) {
+  for (size_t i = 0; i < impl_->relays.size() && i < pairs.size(); ++i) {
+    impl_->relays[i]->GiveSessions(std::move(pairs[i]));
+  }
+}
+
+void Engine::TakeSessions(std::vector<UniqueFd> pairs, int donor) {
+  for (const auto& relay : impl_->relays) relay->StopGiving();
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    RelayThread& relay = *impl_->relays[i % impl_->relays.size()];
+    relay.TakeSessions(std::move(pairs[i]), UniqueFd(fcntl(donor, F_DUPFD_CLOEXEC, 3)));
+  }
+}
+
+void Engine::HandoffPauses(int64_t* longest_us, int64_t* p99_us) const {
+  std::array<uint64_t, PauseHistogram::kBuckets> buckets{};
+  uint64_t total = 0;
+  *longest_us = *p99_us = 0;
+  for (const auto& relay : impl_->relays) {
+    *longest_us = std::max(*longest_us, relay->pauses().longest_us());
+    for (size_t i = 0; i < buckets.size(); ++i) {
+      buckets[i] += relay->pauses().bucket(i);
+      total += relay->pauses().bucket(i);
+    }
+  }
+  uint64_t below = 0;
+  for (size_t i = 0; i < buckets.size() && below * 100 < total * 99; ++i) {
+    below += buckets[i];
+    *p99_us = std::min(int64_t{1} << i, *longest_us);
+  }
 }
 
 void Engine::Snapshot(uint64_t* out, size_t count) const {

@@ -43,6 +43,8 @@ enum class Counter : size_t {
   kOffloadsRx,
   kOffloadsRefused,
   kRekeysImpossible,  // sessions that ended because the kernel that has them can't change keys
+  kSessionsGiven,     // to another worker
+  kSessionsTaken,
   kAcceptPauses,
   kLogLinesDropped,
   kCount,
@@ -115,12 +117,24 @@ class Engine {
   // Applies a plan as a whole, or nothing: false and `*error` says what is wrong. Connections keep
   // the plan they were accepted under.
   bool Configure(const Plan& plan, std::string* error);
+  // Whether Configure() would apply it; changes nothing.
+  bool Check(const Plan& plan, std::string* error);
   // New addresses for a listener's backend. False for an unknown listener or a text that is no
   // address.
   bool SetBackend(uint32_t listener, const std::vector<std::string>& addresses);
   // Takes what waits in the accept queues, then leaves the listeners. kDrained follows when the
   // last connection has ended.
   void StopAccepting();
+  // Sessions go to another worker: each relay thread gives its own to the thread that has the other
+  // end of its pair (SOCK_SEQPACKET), also those that come later. As many pairs as relay threads;
+  // the recipient may have another number of them. An engine that takes no longer gives. `donor`:
+  // pidfd of the worker that gives.
+  void GiveSessions(std::vector<UniqueFd> pairs);
+  void TakeSessions(std::vector<UniqueFd> pairs, int donor);
+  size_t relay_threads() const;
+  // Microseconds: the longest pause of a session that was taken, and the bound under which 99 of
+  // 100 of them were.
+  void HandoffPauses(int64_t* longest_us, int64_t* p99_us) const;
   // Ends every connection: an alert to the client, because its answer may be cut, RST to the
   // backend. kDrained follows.
   void EndSessions();

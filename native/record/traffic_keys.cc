@@ -12,9 +12,13 @@
 #include <type_traits>
 
 namespace ironsocket {
-namespace {
 
-std::atomic<uint64_t> next_key_id{1};
+uint64_t NewKeyId() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+namespace {
 
 const char* HashName(size_t hash_length) {
   return hash_length == 48 ? OSSL_DIGEST_NAME_SHA2_384 : OSSL_DIGEST_NAME_SHA2_256;
@@ -59,7 +63,7 @@ bool ExpandKeyAndIv(TrafficKeys* keys) {
   const size_t key_length = CipherOf(keys->cipher).key_length;
   if (!ExpandLabel(keys->hash_length, secret, "key", {keys->key, key_length})) return false;
   if (!ExpandLabel(keys->hash_length, secret, "iv", {keys->iv, kIvLength})) return false;
-  keys->id = next_key_id.fetch_add(1, std::memory_order_relaxed);
+  keys->id = NewKeyId();
   keys->sequence = 0;
   return true;
 }
@@ -129,7 +133,7 @@ bool KeysFromMasterSecret(const Suite& suite, std::span<const uint8_t> master_se
     const uint8_t* next = block;
     for (TrafficKeys* keys : {client_write, server_write}) {
       SetSuite(suite, keys);
-      keys->id = next_key_id.fetch_add(1, std::memory_order_relaxed);
+      keys->id = NewKeyId();
       std::memcpy(keys->key, next, cipher.key_length);
       next += cipher.key_length;
     }

@@ -40,6 +40,9 @@ struct TrafficKeys {
   size_t suffix() const { return (version == TlsVersion::kTls13 ? 1 : 0) + kTagLength; }
 };
 
+// Names a key that came from elsewhere. Never 0, never the same twice; any thread.
+uint64_t NewKeyId();
+
 // TLS 1.3: key and IV from a traffic secret of `suite`'s hash length; sequence 0, generation 0.
 // False when OpenSSL fails.
 bool KeysFromTrafficSecret(const Suite& suite, std::span<const uint8_t> secret, TrafficKeys* keys);

@@ -13,11 +13,10 @@
 
 #include "net/socket_options.h"
 #include "relay/relay_thread.h"
+#include "relay/transfer.h"
 
 namespace ironsocket {
 namespace {
-
-constexpr uint32_t kLingerMs = 5000;
 
 void AddAddresses(LogLine& line, const Session& session) {
   line.Add("connection_id", session.id)

@@ -9,6 +9,7 @@ namespace ironsocket {
 namespace {
 
 constexpr uint64_t kInboxTag = 0;
+constexpr int64_t kGivingTickMs = 20;
 constexpr int64_t kStarvedMs = 50;
 
 // Not more than half of the records that a key may open can have passed in between, even of one
@@ -44,12 +45,22 @@ bool RelayThread::Start(std::string* error) {
 
 void RelayThread::Adopt(std::unique_ptr<Established> session) {
   load_.fetch_add(1, std::memory_order_relaxed);
-  inbox_.Push({Command::kAdopt, std::move(session)});
+  inbox_.Push({Command::kAdopt, std::move(session), {}, {}});
 }
 
-void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr}); }
+void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, {}}); }
 
-void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr}); }
+void RelayThread::GiveSessions(UniqueFd fd) {
+  inbox_.Push({Command::kGive, nullptr, std::move(fd), {}});
+}
+
+void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}, {}}); }
+
+void RelayThread::TakeSessions(UniqueFd fd, UniqueFd donor) {
+  inbox_.Push({Command::kTake, nullptr, std::move(fd), std::move(donor)});
+}
+
+void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}, {}}); }
 
 void RelayThread::Join() { thread_.Join(); }
 
@@ -59,14 +70,17 @@ void RelayThread::Loop() {
     now_ms_ = NowMs();
     int timeout = run_head_ ? 0 : timers_.Timeout(now_ms_);
     if (starved_until_ms_ != 0 && (timeout < 0 || timeout > kStarvedMs)) timeout = kStarvedMs;
+    if (giving_ && (timeout < 0 || timeout > kGivingTickMs)) timeout = kGivingTickMs;
     const auto ready = epoll_.Wait(events, timeout);
     now_ms_ = NowMs();
     for (const epoll_event& event : ready) Dispatch(event);
     if (starved_until_ms_ != 0 && now_ms_ >= starved_until_ms_) WakeStarved();
     ExpireTimers();
     RunQueue();
+    if (giving_) TickGiving();
     DestroyBuried();
   }
+  EndGiving();
   while (all_) ResetBoth(all_, CloseReason::kStopped);
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
@@ -82,10 +96,19 @@ void RelayThread::TakeInbox() {
           StarveUntilLater();
         }
         break;
+      case Command::kGive:
+        BeginGiving(std::move(message.fd));
+        break;
+      case Command::kStopGiving:
+        EndGiving();
+        break;
+      case Command::kTake:
+        BeginTaking(std::move(message.fd), std::move(message.donor));
+        break;
       case Command::kEndSessions:
         for (Session* session = all_; session;) {
           Session* next = session->all_next;
-          if (session->phase != Phase::kClosing) {
+          if (session->phase != Phase::kClosing && !session->moving) {
             EndWithAlert(session, CloseReason::kDrained, Alert::kInternalError);
           }
           session = next;
@@ -99,9 +122,12 @@ void RelayThread::TakeInbox() {
 }
 
 void RelayThread::Dispatch(const epoll_event& event) {
-  if (event.data.u64 == kInboxTag) return TakeInbox();
+  const uint64_t tag = event.data.u64;
+  if (tag == kInboxTag) return TakeInbox();
+  if (tag == kGivingTag) return giving_ ? OnAnswers() : void();
+  if (tag < kFirstSessionTag) return OnPrepares(static_cast<size_t>(tag - kTakingTag));
   auto* session = reinterpret_cast<Session*>(event.data.u64 & ~kBackendBit);
-  if (session->dead) return;
+  if (session->dead || session->moving) return;
   const bool error = event.events & EPOLLERR;
   // EPOLLHUP alone: both directions have ended in order.
   const bool hangup = event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
@@ -137,7 +163,7 @@ void RelayThread::RunQueue() {
   while (session) {
     Session* next = session->run_next;
     session->queued = false;
-    if (!session->dead) RunTurn(session);
+    if (!session->dead && !session->moving) RunTurn(session);
     session = next;
   }
 }
@@ -210,10 +236,7 @@ bool RelayThread::Create(Established& established) {
     slab_.Destroy(session);
     return false;
   }
-  session->all_next = all_;
-  if (all_) all_->all_previous = session;
-  all_ = session;
-  counters_.Add(Counter::kSessionsOpen);
+  Link(session);
   counters_.Add(Counter::kSessionsTotal);
   if (!TakeOver(session, established)) {
     ResetBoth(session, CloseReason::kInternalError);
@@ -259,9 +282,21 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
   return pool_.Append(&session->to_backend, {header, header_length});
 }
 
-// The session has ended: everything it holds is given back now, its memory at the end of the round.
+void RelayThread::Link(Session* session) {
+  session->all_next = all_;
+  if (all_) all_->all_previous = session;
+  all_ = session;
+  counters_.Add(Counter::kSessionsOpen);
+}
+
 void RelayThread::Bury(Session* session) {
   LogEnd(session);
+  Discharge(session);
+}
+
+// The session has ended, or is another worker's: everything it holds is given back now, its memory
+// at the end of the round.
+void RelayThread::Discharge(Session* session) {
   session->dead = true;
   session->timer.Cancel();
   CloseBackend(session);
@@ -270,14 +305,20 @@ void RelayThread::Bury(Session* session) {
   ReceiverOf(*session).Forget(session->rx);
   SenderOf(*session).Forget(session->tx);
   UncountEngines(*session);
-  pool_.Release(&session->to_backend);
-  pool_.Release(&session->sni);
+  ReleaseBlocks(session);
   (session->all_previous ? session->all_previous->all_next : all_) = session->all_next;
   if (session->all_next) session->all_next->all_previous = session->all_previous;
   counters_.Subtract(Counter::kSessionsOpen);
   load_.fetch_sub(1, std::memory_order_relaxed);
   state_.ConnectionClosed();
   buried_.push_back(session);
+}
+
+void RelayThread::ReleaseBlocks(Session* session) {
+  for (Block* block :
+       {&session->rx.partial, &session->tx.unsent, &session->to_backend, &session->sni}) {
+    pool_.Release(block);
+  }
 }
 
 void RelayThread::DestroyBuried() {

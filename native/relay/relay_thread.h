@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "engine_state.h"
+#include "handoff/batch.h"
+#include "handoff/pauses.h"
 #include "loop/buffer_pool.h"
 #include "loop/epoll.h"
 #include "loop/thread.h"
@@ -32,6 +34,10 @@ namespace ironsocket {
 // socket.
 inline constexpr uint32_t kSessionEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 inline constexpr uint64_t kBackendBit = 1;
+// Tags of the pairs to other workers; below any address.
+inline constexpr uint64_t kGivingTag = 2;
+inline constexpr uint64_t kTakingTag = 4;
+inline constexpr uint64_t kFirstSessionTag = 4096;
 
 class RelayThread {
  public:
@@ -48,18 +54,42 @@ class RelayThread {
   // waits for.
   void Adopt(std::unique_ptr<Established> session);
   void EndSessions();
+  // All sessions, also those that come later, go to the relay thread of another worker that has the
+  // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed. `donor`: pidfd of the
+  // process that gives.
+  void GiveSessions(UniqueFd fd);
+  void StopGiving();  // who takes back must not give at the same time
+  void TakeSessions(UniqueFd fd, UniqueFd donor);
   void Stop();
   void Join();
 
   // Sessions it has or is about to get; any thread.
   uint32_t load() const { return load_.load(std::memory_order_relaxed); }
   const ThreadCounters& counters() const { return counters_; }
+  // Of sessions that were taken; any thread.
+  const PauseHistogram& pauses() const { return pauses_; }
 
  private:
-  enum class Command : uint8_t { kAdopt, kEndSessions, kStop };
+  enum class Command : uint8_t { kAdopt, kEndSessions, kGive, kStopGiving, kTake, kStop };
   struct Message {
     Command command;
     std::unique_ptr<Established> session;
+    UniqueFd fd;
+    UniqueFd donor;
+  };
+  // A donor's side of a pair: one batch at a time is on its way.
+  struct Giving {
+    UniqueFd fd;
+    uint64_t id = 0;  // of the last batch
+    bool prepared = false;
+    int64_t prepared_ms = 0;
+    int64_t retry_ms = 0;
+    size_t most = 64;  // sessions in a batch
+    std::vector<Session*> batch;
+  };
+  struct Taking {
+    UniqueFd fd;
+    UniqueFd donor;
   };
   // Opened application data of several records, to be written in one go.
   struct Gather {
@@ -88,7 +118,11 @@ class RelayThread {
   void StarveUntilLater();
   bool Create(Established& established);
   bool TakeOver(Session* session, Established& established);
+  void Link(Session* session);
   void Bury(Session* session);
+  void Discharge(Session* session);
+  void ReleaseBlocks(Session* session);
+  static uint32_t DurationOf(const Session& session);
   void DestroyBuried();
 
   // connect.cc
@@ -149,6 +183,26 @@ class RelayThread {
   Step SendPipe(Session* session, size_t length);
   bool ParkPipe(Block* block, size_t length);
 
+  // handoff.cc
+  void BeginGiving(UniqueFd fd);
+  void GiveBatch();
+  void ResumeBatch();
+  void OnAnswer(Answer answer);
+  bool TakeAnswer(int* error);
+  void OnAnswers();
+  void TickGiving();
+  void EndGiving();
+  void BeginTaking(UniqueFd fd, UniqueFd donor);
+  void OnPrepares(size_t index);
+  void TakeBatch(const Taking& taking, Prepare& prepare);
+  bool IsDead(const Taking& taking) const;
+  bool RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);
+  void Disown(Session* session);
+  void TakeIn(Session* session);
+  void Watch(Session* session);
+  void MarkReady(Session* session);
+  void Rearm(Session* session);
+
   // closing.cc
   void Finish(Session* session);
   void EndWithAlert(Session* session, CloseReason reason, Alert alert);
@@ -178,6 +232,9 @@ class RelayThread {
   KernelReceiver kernel_receiver_;
   KernelSender kernel_sender_;
   Pipe pipe_;  // empty between turns
+  std::unique_ptr<Giving> giving_;
+  std::vector<Taking> takings_;
+  PauseHistogram pauses_;
   Slab<Session> slab_;
   Session* all_ = nullptr;       // every session of the thread
   Session* run_head_ = nullptr;  // sessions with something to do, in order

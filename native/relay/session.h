@@ -114,6 +114,8 @@ struct Session {
   Alert alert = Alert::kNone;  // sent or received with `reason`
 
   bool queued : 1 = false;
+  bool moving : 1 = false;  // on its way to another worker: not to be touched
+  bool stays : 1 = false;   // the other worker did not take it
   bool dead : 1 = false;
   bool resumed : 1 = false;
   bool client_readable : 1 = true;

@@ -48,6 +48,19 @@ void RelayThread::RelayTurn(Session* session) {
   ArmForState(session, active);
 }
 
+// Of the timer that a session has in its phase; 0: none.
+uint32_t RelayThread::DurationOf(const Session& session) {
+  switch (session.phase) {
+    case Phase::kConnecting:
+      return session.listener->connect_ms;
+    case Phase::kRelaying:
+      return Timeout(session);
+    case Phase::kClosing:
+      break;
+  }
+  return kLingerMs;
+}
+
 void RelayThread::ArmForState(Session* session, bool active) {
   if (!active) return;
   session->probing = false;

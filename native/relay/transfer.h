@@ -16,6 +16,7 @@
 namespace ironsocket {
 
 inline constexpr size_t kTurnBytes = 512 * 1024;  // per direction
+inline constexpr uint32_t kLingerMs = 5000;       // for a client that was told the end
 inline constexpr uint32_t kMinWindow = kMaxPlaintext;
 inline constexpr uint32_t kMaxWindow = 16 * kMaxPlaintext;
 

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#include "handoff/batch.h"
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace ironsocket {
+namespace {
+
+constexpr uint32_t kMagic = 0x66646e68;  // "hndf"
+constexpr uint16_t kVersion = 1;
+enum class Kind : uint16_t { kPrepare = 1, kAnswer = 2 };
+
+// Both messages; little endian, as every machine that this is built for.
+struct Message {
+  uint32_t magic = kMagic;
+  uint16_t version = kVersion;
+  Kind kind = Kind::kPrepare;
+  uint64_t id = 0;
+  uint32_t sessions = 0;    // kPrepare
+  uint32_t fds = 0;         // kPrepare, without the memfd
+  uint64_t bytes = 0;       // kPrepare, in the memfd
+  int64_t prepared_us = 0;  // kPrepare
+  Answer answer = Answer::kRefused;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(Message) == 48);
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+
+// Not F_SEAL_WRITE: the other side wipes it.
+int WriteMemfd(std::span<const uint8_t> bytes, UniqueFd* out) {
+  UniqueFd fd(memfd_create("ironsocket-handoff", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes.size())) != 0) return -errno;
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t part =
+        pwrite(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (part < 0 && errno == EINTR) continue;
+    if (part <= 0) return part < 0 ? -errno : -ENOSPC;
+    done += static_cast<size_t>(part);
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return -errno;
+  *out = std::move(fd);
+  return 0;
+}
+
+// Copies the sealed memfd and wipes it.
+bool ReadMemfd(int fd, uint64_t size, FrameBytes* out) {
+  struct stat status;
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & kSeals) != kSeals || fstat(fd, &status) != 0 ||
+      static_cast<uint64_t>(status.st_size) != size) {
+    return false;
+  }
+  if (size == 0) return true;
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) return false;
+  const auto* bytes = static_cast<const uint8_t*>(mapped);
+  out->assign(bytes, bytes + size);
+  OPENSSL_cleanse(mapped, size);
+  munmap(mapped, size);
+  return true;
+}
+
+// What did not go is to be wiped too.
+void WipeMemfd(int fd, size_t size) {
+  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) return;
+  OPENSSL_cleanse(mapped, size);
+  munmap(mapped, size);
+}
+
+int Send(int socket, const Message& message, std::span<const int> fds) {
+  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
+  iovec piece{const_cast<Message*>(&message), sizeof message};
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    std::memset(space, 0, sizeof space);
+    header.msg_control = space;
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* control = CMSG_FIRSTHDR(&header);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(control), fds.data(), fds.size_bytes());
+  }
+  for (;;) {
+    if (sendmsg(socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+// One message with all its descriptors, which are the caller's whatever it says.
+int Receive(int socket, Message* message, std::vector<UniqueFd>* fds) {
+  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
+  iovec piece{message, sizeof *message};
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  header.msg_control = space;
+  header.msg_controllen = sizeof space;
+  ssize_t got;
+  do {
+    got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return errno == ECONNRESET ? -EPIPE : -errno;
+  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control;
+       control = CMSG_NXTHDR(&header, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
+      fds->emplace_back(fd);
+    }
+  }
+  if (got == 0) return -EPIPE;
+  const bool whole = got == sizeof *message && !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+  if (!whole || message->magic != kMagic || message->version != kVersion) {
+    if (got != sizeof *message || message->magic != kMagic) message->id = 0;
+    return -EBADMSG;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int SendPrepare(int socket, uint64_t id, uint32_t sessions, int64_t prepared_us,
+                std::span<const uint8_t> frames, std::span<const int> fds) {
+  if (fds.size() > kMaxBatchFds || frames.size() > kMaxBatchBytes) return -EMSGSIZE;
+  UniqueFd memfd;
+  if (const int error = WriteMemfd(frames, &memfd)) return error;
+  std::vector<int> all{memfd.get()};
+  all.insert(all.end(), fds.begin(), fds.end());
+  Message message;
+  message.id = id;
+  message.sessions = sessions;
+  message.fds = static_cast<uint32_t>(fds.size());
+  message.bytes = frames.size();
+  message.prepared_us = prepared_us;
+  const int error = Send(socket, message, all);
+  if (error != 0 && !frames.empty()) WipeMemfd(memfd.get(), frames.size());
+  return error;
+}
+
+int ReceiveAnswer(int socket, uint64_t* id, Answer* answer) {
+  Message message;
+  std::vector<UniqueFd> fds;
+  if (const int error = Receive(socket, &message, &fds)) return error;
+  const bool known = message.answer == Answer::kAccepted || message.answer == Answer::kRefused;
+  if (message.kind != Kind::kAnswer || !fds.empty() || !known) return -EBADMSG;
+  *id = message.id;
+  *answer = message.answer;
+  return 0;
+}
+
+int ReceivePrepare(int socket, Prepare* prepare) {
+  Message message;
+  std::vector<UniqueFd> fds;
+  const int error = Receive(socket, &message, &fds);
+  prepare->id = message.id;
+  if (error != 0) return error;
+  prepare->sessions = message.sessions;
+  prepare->prepared_us = message.prepared_us;
+  if (message.kind != Kind::kPrepare || fds.size() != message.fds + size_t{1} ||
+      message.bytes > kMaxBatchBytes || !ReadMemfd(fds[0].get(), message.bytes, &prepare->frames)) {
+    return -EBADMSG;
+  }
+  prepare->fds.assign(std::make_move_iterator(fds.begin() + 1), std::make_move_iterator(fds.end()));
+  return 0;
+}
+
+int SendAnswer(int socket, uint64_t id, Answer answer) {
+  Message message;
+  message.kind = Kind::kAnswer;
+  message.id = id;
+  message.answer = answer;
+  return Send(socket, message, {});
+}
+
+}  // namespace ironsocket

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// Sessions between two engines in one process, with real clients and backends.
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include <atomic>
+#include <thread>
+
+#include "live-engine.h"
+
+using namespace ironsocket;
+
+namespace {
+
+constexpr int kVersions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+// Gives all sessions of one engine to the other and waits until they are there.
+void Move(LiveEngine& from, LiveEngine& to, uint64_t sessions = 1) {
+  std::vector<UniqueFd> give, take;
+  for (size_t i = 0; i < from.engine.relay_threads(); ++i) {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    give.emplace_back(ends[0]);
+    take.emplace_back(ends[1]);
+  }
+  const UniqueFd self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  REQUIRE(self.valid());
+  to.engine.TakeSessions(std::move(take), self.get());
+  from.engine.GiveSessions(std::move(give));
+  Eventually([&] {
+    return to.Count(Counter::kSessionsOpen) == sessions && from.Count(Counter::kSessionsOpen) == 0;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("handoff: idle sessions go to another engine and carry on, and back again") {
+  for (int version : kVersions) {
+    CAPTURE(version);
+    LiveEngine a({1, 2, 0}), b({1, 1, 0});
+    a.Configure();
+    std::vector<std::unique_ptr<LiveSession>> sessions;
+    for (int i = 0; i < 150; ++i) sessions.push_back(std::make_unique<LiveSession>(a, version));
+    LiveEngine* from = &a;
+    LiveEngine* to = &b;
+    for (int round = 0; round < 4; ++round) {
+      Move(*from, *to, sessions.size());
+      CHECK(to->Count(Counter::kSessionsOpen) == sessions.size());
+      for (auto& session : sessions) {
+        REQUIRE(session->client.Write({'x', 'y'}));
+        REQUIRE(Receive(session->backend.get(), 2) == Bytes{'x', 'y'});
+        SendAll(session->backend.get(), {'z'});
+        REQUIRE(session->client.Read(1) == Bytes{'z'});
+      }
+      std::swap(from, to);
+    }
+    // Four moves away from the first engine and back: they end where they are, in order.
+    for (auto& session : sessions) {
+      session->backend.Reset();
+      CHECK(session->client.End() == "close_notify");
+      SSL_shutdown(session->client.ssl());
+      session->client.Close(false);
+    }
+    CHECK(from->Reason() == "closed");
+    int64_t longest = 0, p99 = 0;
+    b.engine.HandoffPauses(&longest, &p99);
+    CHECK(longest > 0);
+    CHECK(p99 <= longest);
+    MESSAGE("longest pause " << longest << " us, p99 " << p99 << " us");
+  }
+}
+
+TEST_CASE("handoff: streams both ways keep every byte over many moves") {
+  for (int version : kVersions) {
+    CAPTURE(version);
+    LiveEngine a, b;
+    a.Configure();
+    LiveSession session(a, version);
+    const Bytes upload = Pattern(24'000'000), answer = Pattern(24'000'000, 2);
+    std::atomic<bool> done{false};
+    Bytes uploaded, answered;
+    std::thread reader([&] { uploaded = Receive(session.backend.get(), upload.size()); });
+    std::thread writer([&] { SendAll(session.backend.get(), answer); });
+    // OpenSSL's object is one thread's: it writes a piece, then reads one.
+    std::thread client([&] {
+      for (size_t at = 0; at < upload.size(); at += 60'000) {
+        REQUIRE(session.client.Write(Bytes(upload.begin() + static_cast<ptrdiff_t>(at),
+                                           upload.begin() + static_cast<ptrdiff_t>(at + 60'000))));
+        const Bytes part = session.client.Read(60'000);
+        answered.insert(answered.end(), part.begin(), part.end());
+      }
+      done = true;
+    });
+    LiveEngine* from = &a;
+    LiveEngine* to = &b;
+    int moves = 0;
+    while (!done) {
+      Move(*from, *to);
+      std::swap(from, to);
+      ++moves;
+    }
+    client.join();
+    reader.join();
+    writer.join();
+    CHECK(uploaded == upload);
+    CHECK(answered == answer);
+    CHECK(moves > 3);
+    MESSAGE(moves << " moves");
+    session.backend.Reset();
+    CHECK(session.client.End() == "close_notify");
+    session.client.Close(false);
+  }
+}
+
+TEST_CASE("handoff: half-closed sessions and unread bytes move too") {
+  for (int version : kVersions) {
+    CAPTURE(version);
+    LiveEngine a, b;
+    a.Configure();
+    LiveSession session(a, version);
+    // The backend does not read, the client does not either: both legs are full.
+    const Bytes upload = Pattern(200'000), answer = Pattern(3'000'000, 3);
+    REQUIRE(session.client.Write(upload));
+    SSL_shutdown(session.client.ssl());
+    std::thread writer([&] {
+      SendAll(session.backend.get(), answer);
+      shutdown(session.backend.get(), SHUT_WR);
+    });
+    Move(a, b);
+    Move(b, a);
+    CHECK(Receive(session.backend.get(), upload.size()) == upload);
+    CHECK(EndOf(session.backend.get()) == 0);
+    Move(a, b);
+    CHECK(session.client.Read(answer.size()) == answer);
+    writer.join();
+    CHECK(session.client.End() == "close_notify");
+    session.client.Close(false);
+    CHECK(b.Reason() == "closed");
+  }
+}
+
+TEST_CASE("handoff: a recipient that goes away, or never answers, costs no session") {
+  LiveEngine a;
+  a.Configure();
+  std::vector<std::unique_ptr<LiveSession>> sessions;
+  for (int i = 0; i < 20; ++i) sessions.push_back(std::make_unique<LiveSession>(a));
+  const auto alive = [&] {
+    for (auto& session : sessions) {
+      REQUIRE(session->client.Write({'x'}));
+      REQUIRE(Receive(session->backend.get(), 1) == Bytes{'x'});
+      SendAll(session->backend.get(), {'z'});
+      REQUIRE(session->client.Read(1) == Bytes{'z'});
+    }
+  };
+  int ends[2];
+  SUBCASE("closed at once") {
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    close(ends[1]);
+    std::vector<UniqueFd> give;
+    give.emplace_back(ends[0]);
+    a.engine.GiveSessions(std::move(give));
+  }
+  SUBCASE("closed with the batch unread") {
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    std::vector<UniqueFd> give;
+    give.emplace_back(ends[0]);
+    a.engine.GiveSessions(std::move(give));
+    pollfd ready{ends[1], POLLIN, 0};
+    REQUIRE(poll(&ready, 1, 10'000) == 1);
+    close(ends[1]);
+  }
+  SUBCASE("read and never answered") {
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    std::vector<UniqueFd> give;
+    give.emplace_back(ends[0]);
+    a.engine.GiveSessions(std::move(give));
+    uint8_t byte[64];
+    REQUIRE(recv(ends[1], byte, sizeof byte, 0) > 0);  // the descriptors are dropped
+    // After the donor's patience its end is gone, and an answer comes too late.
+    REQUIRE(recv(ends[1], byte, sizeof byte, 0) == 0);
+    close(ends[1]);
+  }
+  alive();
+  CHECK(a.Count(Counter::kSessionsOpen) == sessions.size());
+  CHECK(a.Count(Counter::kSessionsGiven) == 0);
+}
+
+TEST_CASE("handoff: a session that comes while the pair is open goes as well") {
+  LiveEngine a, b;
+  a.Configure();
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  const UniqueFd self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  std::vector<UniqueFd> give, take;
+  give.emplace_back(ends[0]);
+  take.emplace_back(ends[1]);
+  b.engine.TakeSessions(std::move(take), self.get());
+  a.engine.GiveSessions(std::move(give));
+  for (int i = 0; i < 10; ++i) {
+    LiveSession session(a);
+    Eventually([&] { return b.Count(Counter::kSessionsTaken) == static_cast<uint64_t>(i) + 1; });
+    REQUIRE(session.client.Write({'x'}));
+    REQUIRE(Receive(session.backend.get(), 1) == Bytes{'x'});
+  }
+}
