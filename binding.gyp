@@ -12,7 +12,7 @@
   'targets': [
     {
       'target_name': 'ironsocket',
-      'sources': ["<!@(find native -name '*.cc' ! -name keeper.cc | LC_ALL=C sort)"],
+      'sources': ["<!@(find native -name '*.cc' ! -path 'native/keeper*' | LC_ALL=C sort)"],
       'defines': ['NAPI_VERSION=10', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
       'cflags_cc': ["-isystem", "<!(node -p \"path.dirname(require.resolve('node-addon-api'))\")"],
     },
@@ -21,7 +21,11 @@
       'type': 'executable',
       'sources': [
         'native/keeper.cc',
+        'native/keeper/master.cc',
+        'native/keeper/say.cc',
+        'native/keeper/snapshot.cc',
         'native/control/channel.cc',
+        'native/control/memfd.cc',
         'native/log/logfmt.cc',
         'native/net/systemd_sockets.cc',
       ],

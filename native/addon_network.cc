@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The addon's look at network devices.
+// The addon's look at network devices, and at who has connected.
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "addon.h"
@@ -37,10 +38,30 @@ Value TellDeviceOffloads(const CallbackInfo& info) {
   });
 }
 
+// unix(7), SO_PEERCRED: as the kernel noted it at connect().
+Value TellPeer(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const int fd = arguments.Fd("fd");
+  if (!arguments.ok()) return Undefined(info);
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    return Done(info, Status::FromErrno("getsockopt"));
+  }
+  auto out = Napi::Object::New(info.Env());
+  out.Set("pid", peer.pid);
+  out.Set("uid", peer.uid);
+  out.Set("gid", peer.gid);
+  return out;
+}
+
 }  // namespace
 
 std::span<const Export> NetworkExports() {
-  static constexpr Export kExports[] = {{"deviceOffloads", TellDeviceOffloads}};
+  static constexpr Export kExports[] = {
+      {"deviceOffloads", TellDeviceOffloads},
+      {"peerCredentials", TellPeer},
+  };
   return kExports;
 }
 

@@ -69,6 +69,14 @@ Value ReopenLog(const CallbackInfo& info) {
   return Undefined(info);
 }
 
+Value SetLogLevel(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const Level level = LevelOf(&arguments);
+  Log* log = InstanceOf(info.Env()).log.get();
+  if (arguments.ok() && log != nullptr) log->SetLevel(level);
+  return Undefined(info);
+}
+
 Value LogCounts(const CallbackInfo& info) {
   Log* log = InstanceOf(info.Env()).log.get();
   auto out = Napi::Object::New(info.Env());
@@ -210,6 +218,7 @@ std::span<const Export> ProcessExports() {
       {"openLog", OpenLog},
       {"log", WriteLog},
       {"reopenLog", ReopenLog},
+      {"setLogLevel", SetLogLevel},
       {"logCounts", LogCounts},
       {"hardenProcess", Harden},
       {"socketPair", MakeSocketPair},
