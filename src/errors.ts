@@ -3,7 +3,7 @@
 // hint, never its stack (but with --debug), and exits with its exitCode (sysexits.h). Any other error is a fault of ours.
 import type { Fault } from './config/fault.ts';
 
-export const exitCodes = { ok: 0, usage: 64, internal: 70, system: 71, output: 74, config: 78 } as const;
+export const exitCodes = { ok: 0, usage: 64, internal: 70, system: 71, output: 74, retry: 75, config: 78 } as const;
 
 export abstract class ExpectedError extends Error {
   abstract readonly code: string;
@@ -50,6 +50,12 @@ export class SystemError extends ExpectedError {
     super(message, options);
     this.code = options.code;
   }
+}
+
+/** Not now: the same may be asked for again later. */
+export class RetryError extends ExpectedError {
+  readonly code = 'ERR_RETRY';
+  readonly exitCode = exitCodes.retry;
 }
 
 /** The addon can't be loaded or doesn't fit: whoever packaged or installed ironsocket acts. */

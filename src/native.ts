@@ -94,6 +94,8 @@ export const counterNames = [
   'offloads_rx',
   'offloads_refused',
   'rekeys_impossible',
+  'sessions_given',
+  'sessions_taken',
   'accept_pauses',
   'log_lines_dropped',
 ] as const;
@@ -132,9 +134,21 @@ export interface DeviceOffload {
 export interface Engine {
   /** All or nothing: throws ERR_NATIVE_PLAN with a sentence when the plan can't be taken. */
   configure(plan: Plan): void;
+  /** Throws as configure would, and changes nothing. */
+  check(plan: Plan): void;
   setBackend(options: { readonly listener: number; readonly addresses: readonly string[] }): boolean;
   stopAccepting(): void;
   endSessions(): void;
+  relayThreads(): number;
+  /**
+   * Sessions, also those that come later, go to another worker: one end of a SOCK_SEQPACKET pair for each relay thread. Takes the fds.
+   * Done when `sessions_open` is 0; `sessions_given` counts them.
+   */
+  giveSessions(options: { readonly fds: readonly number[] }): void;
+  /** The other ends. Takes `fds`; `donor` is a pidfd of the worker that gives. */
+  takeSessions(options: { readonly fds: readonly number[]; readonly donor: number }): void;
+  /** Microseconds that sessions stood still which this worker took: the longest, and a bound that 99 of 100 were under. */
+  handoffPauses(): { readonly longestUs: number; readonly p99Us: number };
   snapshot(out: BigUint64Array): void;
   close(): void;
 }
@@ -164,6 +178,7 @@ export interface Native {
   }): void;
   /** Takes the fd. */
   reopenLog(options: { readonly fd: number }): void;
+  setLogLevel(options: { readonly level: LogLevel }): void;
   logCounts(): { readonly written: number; readonly dropped: number };
 
   // --- processes
@@ -202,6 +217,12 @@ export interface Native {
   }): number;
   /** Numeric address a socket is bound to, `1.2.3.4:80` form. */
   localAddress(options: { readonly fd: number }): string;
+  /** Who has connected to a unix socket (SO_PEERCRED). */
+  peerCredentials(options: { readonly fd: number }): {
+    readonly pid: number;
+    readonly uid: number;
+    readonly gid: number;
+  };
   /** Copies a file into a sealed memfd. */
   loadFile(options: { readonly path: string }): number;
   /** memfd with the given text, and back. For configuration and state, never for secrets. */

@@ -5,7 +5,10 @@ import { addConfigOptions, configRequest } from '../config/flags.ts';
 import { optionsFor, renderFaults } from '../config/render.ts';
 import { ConfigError, ExpectedError, exitCodes, NativeError } from '../errors.ts';
 import { addDoctor } from './doctor.ts';
+import { addReload } from './reload.ts';
 import { addStat } from './stat.ts';
+import { addStatus } from './status.ts';
+import { addUpgrade } from './upgrade.ts';
 import { packageVersion, versionText } from './version.ts';
 
 const examples = `
@@ -18,7 +21,8 @@ Examples:
 
 const runNotes = `
 Give a file, or flags, or --demo. Signals: TERM and INT end it when its sessions have ended (a second one at once),
-USR1 opens the log file again. docs/configuration.md explains every key of the file.
+HUP takes the configuration anew, USR1 opens the log file again,
+USR2 upgrades. docs/configuration.md explains every key of the file.
 
 Examples:
   ironsocket run -c /etc/ironsocket/ironsocket.yaml
@@ -76,6 +80,9 @@ function program(): Command {
       const { check } = await import('./check.ts');
       check(request);
     });
+  addReload(command('reload', 'have the running service take its configuration and certificates anew'));
+  addStatus(command('status', 'show what the running service is and does'));
+  addUpgrade(command('upgrade', 'replace the running service by another version, without a refused connection'));
   addStat(command('stat', 'show what the kernel counts of TLS (/proc/net/tls_stat)'));
   addDoctor(command('doctor', 'tell what this machine can do for TLS, what is missing, and what to do about it'));
   command('version', 'print the versions of ironsocket and of what it stands on').action(() => {

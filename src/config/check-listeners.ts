@@ -11,7 +11,7 @@ import { type Holder, holderOfPort, holderOfSocket } from './holder.ts';
 import { covers } from './overlap.ts';
 import type { ListenerParts } from './parts.ts';
 import { unixOffload } from './semantics.ts';
-import { type Address, addressText, canonicalHost } from './values.ts';
+import { type Address, addressText, canonicalHost, unixPathComplaint } from './values.ts';
 
 const code = 'ERR_CONFIG_LISTEN';
 
@@ -20,6 +20,8 @@ export interface CheckOptions {
   readonly ports: boolean;
   /** An address that another ironsocket has is a fault, since it is about to be listened on. Otherwise it is that of the running service. */
   readonly starting: boolean;
+  /** Addresses whose sockets the asking service has open, so that they are not tried: they stay. */
+  readonly held?: ReadonlySet<string>;
   /** Instead of asking the running one. */
   readonly kernel?: KernelReport;
   /** Instead of this machine's files, for what they tell of the kernel. */
@@ -28,6 +30,7 @@ export interface CheckOptions {
 
 export function checkListener(listener: ListenerParts, options: CheckOptions): Complaint[] {
   const complaints = listener.addresses.flatMap(({ address, path }) => {
+    if (options.held?.has(addressText(address))) return [];
     if (address.kind === 'systemd') return systemdComplaints(address.name, path, listener);
     if (address.kind === 'unix') return options.ports ? socketComplaints(address.path, path, options) : [];
     const rights = portRights(address.port, path);
@@ -94,6 +97,15 @@ function inUse(text: string, holder: Holder | true, path: Path, { starting }: Ch
   const by = holder === true ? 'another process' : `${holder.name} (pid ${holder.pid})`;
   const hint = holder === true ? `who it is: ss -lntxp as root` : 'stop it, or listen elsewhere';
   return { code, path, message: `${text} is in use by ${by}`, hint };
+}
+
+/** A control socket of another service, and a path that can't be made. */
+export function controlComplaints(path: string | undefined, options: CheckOptions): Complaint[] {
+  if (path === undefined || !options.ports || options.held?.has(`unix:${path}`)) return [];
+  const long = unixPathComplaint(path);
+  if (long !== undefined) return [{ code: 'ERR_CONFIG_CONTROL', path: ['control'], ...long }];
+  const complaints = socketComplaints(path, ['control'], options);
+  return complaints.map((complaint) => ({ ...complaint, code: 'ERR_CONFIG_CONTROL' }));
 }
 
 /** What native.listen does with a path (a stale socket is replaced) is not to be done by a check, so it is only looked at. */

@@ -6,7 +6,7 @@ import { readIfThere } from '../doctor/modules.ts';
 import { ConfigError } from '../errors.ts';
 import { type CertificateReport, type KernelReport, native } from '../native.ts';
 import { checkCertificate, repeatedCertificates, suiteComplaints } from './check-certificates.ts';
-import { type CheckOptions, checkListener } from './check-listeners.ts';
+import { type CheckOptions, checkListener, controlComplaints } from './check-listeners.ts';
 import { offloadComplaints } from './check-offload.ts';
 import type { Config } from './config.ts';
 import { connectionsFor, fileLimit, filesFor } from './defaults.ts';
@@ -45,7 +45,12 @@ export function examine(reading: Reading, options: CheckOptions): Examination {
   const now = Date.now() / 1000;
   const { read = readIfThere } = options;
   const { parts, locate } = reading;
-  const complaints: Complaint[] = [...accountComplaints(parts), ...limitComplaints(parts), ...logComplaints(parts)];
+  const complaints: Complaint[] = [
+    ...accountComplaints(parts),
+    ...limitComplaints(parts),
+    ...logComplaints(parts),
+    ...controlComplaints(parts.control, options),
+  ];
   const certificates = parts.listeners.map((listener) => {
     const checks = listener.certificates.map((pair) => checkCertificate(pair, pair.path, now));
     const reports = checks.map(({ report }) => report);

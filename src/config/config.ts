@@ -56,6 +56,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** `stdout`, `stderr` or an absolute path. */
   readonly logFile: string;
+  /** Absolute path of the control socket, or `off`. Undefined: the default place. */
+  readonly control?: string;
   /** 0: sessions are ended at once. */
   readonly drainMs: number;
   readonly tickets: boolean;

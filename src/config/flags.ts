@@ -121,6 +121,12 @@ export const configFlags: readonly Flag[] = [
   { name: 'log-level', argument: 'LEVEL', path: ['log', 'level'], description: 'fatal, error, warn, info or debug' },
   { name: 'log-file', argument: 'FILE', path: ['log', 'file'], description: 'stdout, stderr or a path' },
   {
+    name: 'control',
+    argument: 'PATH',
+    path: ['control'],
+    description: 'socket for ironsocket reload and status, or off',
+  },
+  {
     name: 'handshake-timeout',
     argument: 'TIME',
     path: ['timeouts', 'handshake'],

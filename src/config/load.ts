@@ -9,7 +9,7 @@ import * as defaults from './defaults.ts';
 import { type Complaint, type Fault, sortFaults } from './fault.ts';
 import { type ConfigRequest, type Flags, flagSource } from './flags.ts';
 import { complaintsOf } from './issues.ts';
-import { absoluteAddress, absoluteLog, type Parts, readParts } from './parts.ts';
+import { absoluteAddress, absoluteControl, absoluteLog, type Parts, readParts } from './parts.ts';
 import { configSchema, configShape, type RawConfig, type RawListener, timeoutsShape } from './schema.ts';
 import { semanticComplaints } from './semantics.ts';
 import { faultOf, type Source } from './source.ts';
@@ -101,6 +101,7 @@ function resolveConfig(raw: RawConfig, source: Source, file: string | undefined)
     relayThreads: raw.threads?.relay ?? availableParallelism(),
     logLevel: log?.level ?? 'info',
     logFile: absoluteLog(log?.file ?? 'stdout', source.directory),
+    ...(raw.control === undefined ? {} : { control: absoluteControl(raw.control, source.directory) }),
     drainMs: raw.timeouts?.drain ?? fixedMs(configShape.timeouts.unwrap().shape.drain),
     tickets: raw.tls?.tickets ?? true,
     listeners: raw.listeners.map((listener) => resolveListener(listener, raw, source.directory)),

@@ -19,6 +19,8 @@ export interface Parts {
   readonly maxConnections: number | undefined;
   /** `stdout`, `stderr` or an absolute path. */
   readonly logFile: string | undefined;
+  /** Absolute; undefined: `off`, left out or unreadable. */
+  readonly control: string | undefined;
   readonly tls: Tls;
   /** As many as the file has. */
   readonly listeners: readonly ListenerParts[];
@@ -81,14 +83,25 @@ export function readParts(source: Source): Parts {
       ? (connections.data ?? defaults.connectionsFor(defaults.fileLimit()))
       : undefined,
     logFile: log.success ? absoluteLog(logFile, directory) : undefined,
+    control: readControl(top.control, directory),
     tls: readTls(top.tls),
     listeners: asList(top.listeners).map((listener, index) => readListener(listener, index, top, source)),
   };
 }
 
+function readControl(value: unknown, directory: string): string | undefined {
+  const { data } = schema.configShape.control.safeParse(value);
+  return data === undefined || data === 'off' ? undefined : absoluteControl(data, directory);
+}
+
 /** `stdout` and `stderr` are no paths. */
 export function absoluteLog(file: string, directory: string): string {
   return file === 'stdout' || file === 'stderr' ? file : resolve(directory, file);
+}
+
+/** `off` is no path. */
+export function absoluteControl(control: string, directory: string): string {
+  return control === 'off' ? control : resolve(directory, control);
 }
 
 function readListener(

@@ -37,7 +37,8 @@ function renderFault(fault: Fault, options: RenderOptions): string {
   return `${rows.join('\n')}\n`;
 }
 
-function placeText({ file, line, column, flag, message }: Fault): string {
+/** `FILE:LINE:COLUMN`, the flag, or nothing. */
+export function placeText({ file, line, column, flag, message }: Fault): string {
   if (flag !== undefined) return message.startsWith(flag) ? '' : flag;
   if (file === undefined) return '';
   const name = printable(file);

@@ -239,6 +239,14 @@ export const configShape = {
     }),
     { description: 'The log, in logfmt.' },
   ),
+  control: key(parsed(values.parseControl, 'a path, or off'), {
+    description:
+      'The unix socket by which `ironsocket reload` and `ironsocket status` speak to the service: a path, or `off`. Only root and the user that started the service may connect. PID is that of the service. A reload does not move it.',
+    kind: 'path',
+    defaultText:
+      '`PID.sock` in `/run/ironsocket` when started as root, else in `$RUNTIME_DIRECTORY` (systemd), `$XDG_RUNTIME_DIR/ironsocket` or `/tmp/ironsocket-UID`, the first that there is',
+    samples: ['/run/ironsocket/web.sock'],
+  }),
   timeouts: key(
     z.strictObject({
       ...timeoutsShape,

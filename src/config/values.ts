@@ -238,6 +238,15 @@ export function parseFilePath(text: string): Parsed<string> {
   return { value: text };
 }
 
+/** A path of a socket; abstract names have no rights that could be checked. */
+export function parseControl(text: string): Parsed<string> {
+  if (text === 'off') return { value: text };
+  if (text.startsWith('unix:') || text.startsWith('@'))
+    return { message: `${quoted(text)} is not a path`, hint: 'write a path such as /run/ironsocket/web.sock' };
+  if (text === '' || text.endsWith('/')) return { message: 'there is no path' };
+  return parseFilePath(text);
+}
+
 export function parseAccount(text: string): Parsed<string> {
   if (/^\d+$/.test(text)) {
     return Number(text) < 4_294_967_295

@@ -8,6 +8,8 @@ import type { Keeper } from './keeper.ts';
 
 /** The kernel caps it at net.core.somaxconn. */
 const backlog = 4_096;
+const prefix = 'listener:';
+const systemdPrefix = 'listener:systemd:';
 
 export interface Listener {
   readonly config: ListenerConfig;
@@ -18,39 +20,82 @@ export interface Listener {
   readonly address: string;
 }
 
-/** Throws SystemError for the first that can't be had. */
-export function openListeners(config: Config, keeper: Keeper): readonly Listener[] {
-  return config.listeners.flatMap((listener) =>
-    listener.addresses.flatMap((address) => openAddress(listener, address, keeper)),
-  );
+/** Listening sockets by their name at the keeper. */
+export type Sockets = ReadonlyMap<string, number>;
+
+/** What the keeper holds: a predecessor's sockets, and those that systemd has passed. */
+export function heldSockets({ held }: Keeper): Sockets {
+  return new Map([...held].filter(([name]) => name.startsWith(prefix)));
 }
 
-/** Closes ours; the sockets end with the worker's copies. Socket files go, so that clients are refused by name. */
-export function dropListeners(listeners: readonly Listener[], keeper: Keeper): void {
-  for (const { heldName, fd, address } of listeners) {
-    keeper.drop(heldName);
-    native.closeFd({ fd });
-    const path = /^unix:(\/.*)$/.exec(address)?.[1];
-    if (path !== undefined && !heldName.startsWith('listener:systemd:')) rmSync(path, { force: true });
+/** The sockets that are there, and new ones for what is missing. Throws SystemError for the first that can't be had; nothing is left open then. `onlyHad`: nothing is made. */
+export function openListeners(config: Config, had: Sockets, onlyHad = false): readonly Listener[] {
+  const all: Listener[] = [];
+  try {
+    for (const listener of config.listeners) {
+      for (const address of listener.addresses) all.push(...openAddress(listener, address, had, onlyHad));
+    }
+    return all;
+  } catch (error) {
+    closeListeners(all, had);
+    throw error;
   }
 }
 
-function openAddress(config: ListenerConfig, address: string, keeper: Keeper): readonly Listener[] {
-  const heldName = `listener:${address}`;
+/** Gives those that are not in `but` to the keeper. */
+export function keepListeners(listeners: readonly Listener[], but: Sockets, keeper: Keeper): void {
+  for (const { heldName, fd } of listeners) if (!but.has(heldName)) keeper.put(heldName, fd);
+}
+
+/**
+ * Closes those that are not in `but`; with a keeper it lets go of them as well. The sockets end with the worker's copies. Socket files
+ * go, so that clients are refused by name.
+ */
+export function closeListeners(listeners: readonly Listener[], but: Sockets, keeper?: Keeper): void {
+  for (const { heldName, fd, address } of listeners) {
+    if (but.has(heldName)) continue;
+    keeper?.drop(heldName);
+    native.closeFd({ fd });
+    const path = /^unix:(\/.*)$/.exec(address)?.[1];
+    if (path !== undefined && !heldName.startsWith(systemdPrefix)) rmSync(path, { force: true });
+  }
+}
+
+export function socketsOf(listeners: readonly Listener[]): Sockets {
+  return new Map(listeners.map(({ heldName, fd }) => [heldName, fd]));
+}
+
+/** Sockets of systemd that no listener uses: it passes them only once. */
+export function passedSockets(sockets: Sockets): Sockets {
+  return new Map([...sockets].filter(([name]) => name.startsWith(systemdPrefix)));
+}
+
+/** A predecessor that died in the middle of a reload may have left some. */
+export function dropStraySockets(sockets: Sockets, listeners: readonly Listener[], keeper: Keeper): void {
+  const used = socketsOf(listeners);
+  for (const [name, fd] of sockets) {
+    if (used.has(name) || name.startsWith(systemdPrefix)) continue;
+    keeper.drop(name);
+    native.closeFd({ fd });
+  }
+}
+
+function openAddress(config: ListenerConfig, address: string, had: Sockets, onlyHad: boolean): readonly Listener[] {
+  const heldName = `${prefix}${address}`;
   // A name of systemd may stand for several sockets: NAME, NAME:2, ...
-  const names = [...keeper.held.keys()].filter((name) => name === heldName || isFurther(name, heldName));
+  const names = [...had.keys()].filter((name) => name === heldName || isFurther(name, heldName));
+  if (names.length === 0 && onlyHad) {
+    throw new SystemError(`the socket of ${address} was not handed over`, { code: 'ENOENT' });
+  }
   if (names.length === 0) names.push(heldName);
   return names.map((name) => {
-    const fd = keeper.held.get(name) ?? listenOn(config, address);
-    if (!keeper.held.has(name)) keeper.put(name, fd);
+    const fd = had.get(name) ?? listenOn(config, address);
     return { config, heldName: name, fd, address: native.localAddress({ fd }) };
   });
 }
 
 function isFurther(name: string, first: string): boolean {
-  return (
-    first.startsWith('listener:systemd:') && name.startsWith(`${first}:`) && /^\d+$/.test(name.slice(first.length + 1))
-  );
+  return first.startsWith(systemdPrefix) && name.startsWith(`${first}:`) && /^\d+$/.test(name.slice(first.length + 1));
 }
 
 function listenOn({ name, v6Only }: ListenerConfig, address: string): number {

@@ -20,7 +20,12 @@ export function openLog({ logFile, logLevel }: Config, keeper: Keeper): number {
 /** The file anew, after somebody has moved the old one away. Undefined for stdout and stderr, which can't be. */
 export function reopenLog({ logFile }: Config, keeper: Keeper): number | undefined {
   if (logFile === 'stdout' || logFile === 'stderr') return undefined;
-  const fd = openLogFile(logFile);
+  return changeLog(logFile, keeper);
+}
+
+/** To another file, or to the same anew. Gives the descriptor for workers. */
+export function changeLog(file: string, keeper: Keeper): number {
+  const fd = openLogFile(file);
   keeper.put(heldName, fd);
   native.reopenLog({ fd: native.duplicateFd({ fd }) });
   return fd;

@@ -9,29 +9,29 @@ import type { Config } from '../config/config.ts';
 import { parseConfigArguments } from '../config/flags.ts';
 import { loadConfig } from '../config/load.ts';
 import { ExpectedError, exitCodes } from '../errors.ts';
-import { type Identity, native } from '../native.ts';
+import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import { demoCertificate, loadCertificates } from './certificates.ts';
+import { openCandidacy } from '../upgrade/candidate.ts';
+import { hurry, leave } from '../upgrade/leave.ts';
+import { defaultTimeoutMs, Upgrader } from '../upgrade/upgrader.ts';
+import { CertificateWatch } from './certificate-watch.ts';
+import { entriesOf, filesOf, logCertificate } from './certificates.ts';
+import { openControl, removeControl } from './control.ts';
 import { demoInvitation, prepareDemo, removeDemo, startDemo } from './demo.ts';
 import { type Keeper, meetKeeper, signalName } from './keeper.ts';
-import { dropListeners, type Listener, openListeners } from './listeners.ts';
+import { closeListeners } from './listeners.ts';
 import { openLog, reopenLog } from './log-file.ts';
 import { logOffload } from './offload.ts';
-import { type PlanParts, planFor } from './plan.ts';
+import { planFor } from './plan.ts';
+import { Reloader } from './reloader.ts';
+import type { Service } from './service.ts';
+import { identityOf, openSetup } from './setup.ts';
 import { type FirstState, monotonicMs, openState, type StateStore } from './state.ts';
 import { openTicketKeys } from './ticket-keys.ts';
-import { type WorkerEnd, Workers } from './workers.ts';
+import { type NextSetup, type WorkerEnd, Workers } from './workers.ts';
 
 /** After `end`, before SIGKILL. */
 const endLimitMs = 2_000;
-
-interface Service {
-  readonly keeper: Keeper;
-  readonly state: StateStore;
-  readonly listeners: readonly Listener[];
-  readonly workers: Workers;
-  logFd: number;
-}
 
 /** Settles when clients are served. What fails before that ends the process; the keeper then ends with the same code. */
 export async function startMaster(args: readonly string[]): Promise<void> {
@@ -43,15 +43,41 @@ export async function startMaster(args: readonly string[]): Promise<void> {
   });
   native.hardenProcess();
   const keeper = await meetKeeper();
+  if (keeper.role === 'candidate') return startCandidate(keeper, args);
   const state = openState(keeper, () => firstState(args));
   const service = await build(keeper, state, args);
-  keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
   // A first master is ready when clients are served; a later one as soon as it can be told to stop.
   if (keeper.start > 0) keeper.ready();
+  if (keeper.role === 'leaving') return leave(service);
+  await startDemo(state);
+  openControl(service);
   if (state.current.drainUntilMs !== undefined) return stop(service);
   await service.workers.started;
+  watchCertificates(service);
   if (keeper.start === 0) keeper.ready();
   announce(service);
+}
+
+/** Ready without a client; the rest follows when it is made the one that serves. */
+async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<void> {
+  const candidacy = openCandidacy(keeper);
+  try {
+    const state = openState(keeper, () => firstState(args));
+    const service = await build(keeper, state, args);
+    await candidacy.stand(service);
+    await service.workers.accept(true).catch((error) => {
+      // One that comes in its place accepts as well.
+      log('error', 'system_error', failure('the worker does not accept', error));
+    });
+    candidacy.serving();
+    await startDemo(state);
+    openControl(service);
+    watchCertificates(service);
+    announce(service);
+  } catch (error) {
+    candidacy.failed(error);
+    throw error;
+  }
 }
 
 /** From the arguments of `run`, which it has checked before there was a keeper. */
@@ -62,30 +88,49 @@ function firstState(args: readonly string[]): FirstState {
   return config.demo ? { identity, ...prepareDemo(config, identity) } : { identity, config };
 }
 
-/** Whom the worker becomes. Only root can become somebody else; it has to be asked for by name to stay root. */
-function identityOf({ user = 'nobody', group }: Config): Identity | undefined {
-  if (process.geteuid?.() !== 0) return undefined;
-  return native.lookUpIdentity({ user, ...(group === undefined ? {} : { group }) });
-}
-
 async function build(keeper: Keeper, state: StateStore, args: readonly string[]): Promise<Service> {
-  const { config, identity, drainUntilMs } = state.current;
+  const { config, drainUntilMs } = state.current;
   const logFd = openLog(config, keeper);
   logStart(config, args, keeper.start);
   logOffload(config);
-  // Sockets that a stop has dropped must not come back.
-  const listeners = drainUntilMs === undefined ? openListeners(config, keeper) : [];
-  const certificates = loadCertificates(config, keeper);
-  const demo = config.demo ? demoCertificate(keeper) : undefined;
-  const certificatesOf = (listener: Listener) => (demo ? [demo] : listener.config.certificates.map(certificates));
-  const ticketKeysFd = openTicketKeys(keeper, state);
-  await startDemo(state);
-  state.update({});
-  const parts: Omit<PlanParts, 'logFd'> = { config, identity, listeners, certificatesOf, ticketKeysFd };
-  const workers = new Workers({ keeper, state, plan: (id) => planFor(id, { ...parts, logFd: service.logFd }) });
-  const service: Service = { keeper, state, listeners, workers, logFd };
-  if (drainUntilMs === undefined) workers.start(false);
+  const setup = openSetup(state.current, keeper);
+  if (keeper.start === 0) for (const certificate of setup.certificates.values()) logCertificate(certificate);
+  const ticketKeysFd = config.tickets ? openTicketKeys(keeper, state) : -1;
+  state.update({ certificates: entriesOf(setup.certificates) });
+  const planOf = (id: number, accepting: boolean, next?: NextSetup) =>
+    planFor(id, { ...partsOf(service), accepting, ...next });
+  const workers = new Workers({ keeper, state, plan: planOf });
+  const reloader = new Reloader(() => service, args);
+  const upgrader = new Upgrader(
+    () => service,
+    args,
+    (standby, told) => void leave(service, { standby, told }),
+  );
+  const reloadRefusal = () => (upgrader.running ? 'an upgrade is under way' : undefined);
+  const open = { setup, logFd, ticketKeysFd, control: undefined, closeControl: async () => {}, reloadRefusal };
+  const service: Service = { keeper, state, workers, reloader, upgrader, ...open };
+  keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
+  if (drainUntilMs === undefined && keeper.role !== 'leaving') workers.start(false);
   return service;
+}
+
+function partsOf({ setup, state, ticketKeysFd, logFd }: Service) {
+  return { setup, revision: state.current.revision, ticketKeysFd, logFd };
+}
+
+/** Of the setup at work; the demo's certificate is in no file. */
+function watchCertificates(service: Service): void {
+  new CertificateWatch({
+    files: () => {
+      const { config } = service.setup;
+      const { keeper, state, upgrader } = service;
+      const ending = state.current.drainUntilMs !== undefined || keeper.role === 'leaving';
+      // What changes during an upgrade is seen after it, by whoever serves then.
+      if (config.demo || ending || upgrader.running) return [];
+      return config.listeners.flatMap((listener) => filesOf(config, listener));
+    },
+    renew: (pairs) => service.reloader.renew(pairs),
+  });
 }
 
 function logStart(config: Config, args: readonly string[], start: number): void {
@@ -109,22 +154,30 @@ function logStart(config: Config, args: readonly string[], start: number): void 
   }
 }
 
-function announce({ listeners, state }: Service): void {
+function announce({ setup: { listeners }, state }: Service): void {
   log('info', 'ready', { addresses: listeners.map(({ address }) => address).join(',') });
   if (state.current.config.demo) process.stderr.write(demoInvitation(listeners[0]?.address ?? ''));
 }
 
 function onSignal(service: Service, signal: number, sender: number): void {
   log('info', 'signal_received', { signal_num: signal, signal_string: signalName(signal), recvd_from: sender });
-  const { SIGTERM, SIGINT, SIGUSR1 } = constants.signals;
+  const { SIGTERM, SIGINT, SIGUSR1, SIGHUP } = constants.signals;
   if (signal === SIGTERM || signal === SIGINT) {
-    if (service.state.current.drainUntilMs === undefined) void stop(service);
+    if (service.keeper.role === 'leaving') hurry(service);
+    else if (service.state.current.drainUntilMs === undefined) void stop(service);
     else service.workers.end();
   } else if (signal === SIGUSR1) {
     rotateLog(service);
+  } else if (signal === SIGHUP) {
+    // Whether it was refused, and why, is in the log.
+    service.reloader.reload('signal').catch(() => {});
   } else {
-    const error_desc = 'ignored: not available in this version';
-    log('warn', 'system_error', { error_msg: signalName(signal), error_desc });
+    const request = { trigger: 'signal', check: false, timeoutMs: defaultTimeoutMs } as const;
+    service.upgrader
+      .upgrade(request, () => {})
+      .catch((error) => {
+        log('warn', 'system_error', failure('no upgrade', error));
+      });
   }
 }
 
@@ -157,12 +210,13 @@ function logStopped(told: WorkerEnd | undefined): void {
  * The orderly end. Our copies of the listeners go first, so that the worker, which empties the accept queues, has the last ones:
  * what it does not accept is refused by the kernel instead of waiting for nobody.
  */
-async function stop({ keeper, state, listeners, workers }: Service): Promise<void> {
+async function stop(service: Service): Promise<void> {
+  const { keeper, state, setup, workers } = service;
   const { config } = state.current;
   const resumed = state.current.drainUntilMs !== undefined;
   const untilMs = state.current.drainUntilMs ?? monotonicMs() + config.drainMs;
   state.update({ drainUntilMs: untilMs });
-  dropListeners(listeners, keeper);
+  closeListeners(setup.listeners, new Map(), keeper);
   const limitMs = Math.max(0, untilMs - monotonicMs());
   log('info', 'draining', { limit_ms: limitMs });
   if (resumed) workers.start(true);
@@ -171,6 +225,7 @@ async function stop({ keeper, state, listeners, workers }: Service): Promise<voi
   const told = await workers.ended;
   for (const limit of limits) clearTimeout(limit);
   removeDemo(state);
+  removeControl(service);
   logStopped(told);
   keeper.exit(exitCodes.ok);
   process.exit(exitCodes.ok);

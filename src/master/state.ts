@@ -3,15 +3,28 @@
 import type { Config } from '../config/config.ts';
 import { type Identity, native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import type { UpgradeSummary } from '../upgrade/report.ts';
+import type { EngineCounters } from '../worker/counters.ts';
+import type { CertificateEntry } from './certificates.ts';
 import type { Keeper } from './keeper.ts';
+import type { ReloadSummary } from './reload-report.ts';
 
-const version = 1;
+export const stateVersion = 1;
 const name = 'state';
 
 export interface State {
   readonly version: number;
-  /** As taken at the start of the service: files may have changed since. */
+  /** As taken at the start of the service or at the last reload: files may have changed since. */
   readonly config: Config;
+  /** Counts the plans that workers have taken: one for each change of the configuration or of a certificate. */
+  readonly revision: number;
+  readonly certificates: readonly CertificateEntry[];
+  /** Start of the service, by CLOCK_MONOTONIC. */
+  readonly startedMs: number;
+  readonly lastReload?: ReloadSummary | undefined;
+  readonly lastUpgrade?: UpgradeSummary | undefined;
+  /** Of the workers that upgrades have replaced. */
+  readonly countersBefore?: EngineCounters | undefined;
   /** Whom workers become. */
   readonly identity?: Identity | undefined;
   readonly nextWorkerId: number;
@@ -56,14 +69,17 @@ export function openState(keeper: Keeper, load: () => FirstState): StateStore {
 }
 
 function firstState(loaded: FirstState): State {
-  return { version, ...loaded, nextWorkerId: 1, ticketKeysRotatedAtMs: Date.now() };
+  const empty = { revision: 1, certificates: [], nextWorkerId: 1 };
+  return { version: stateVersion, ...loaded, ...empty, startedMs: monotonicMs(), ticketKeysRotatedAtMs: Date.now() };
 }
 
 function readState(fd: number): State {
   const state = JSON.parse(native.memfdToText({ fd })) as State;
   native.closeFd({ fd });
-  if (state.version !== version) {
-    throw new Error(`the state is of version ${state.version}, this master knows ${version}: start the service anew`);
+  if (state.version !== stateVersion) {
+    throw new Error(
+      `the state is of version ${state.version}, this master knows ${stateVersion}: start the service anew`,
+    );
   }
   return state;
 }

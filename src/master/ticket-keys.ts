@@ -9,24 +9,26 @@ const heldName = 'tickets';
 /** A ticket is good for one to two of these: the current key seals, the one before still opens. */
 const rotationMs = 12 * 3_600_000;
 
-/** The keys, which are rotated for as long as this process lives. -1 with tickets off. */
+/** The keys, which are rotated for as long as this process lives. Called once. */
 export function openTicketKeys(keeper: Keeper, state: StateStore): number {
-  if (!state.current.config.tickets) return -1;
   const held = keeper.held.get(heldName);
   const fd = held ?? native.createTicketKeys();
   if (held === undefined) keeper.put(heldName, fd);
-  scheduleRotation(fd, state);
+  scheduleRotation(fd, keeper, state);
   return fd;
 }
 
-function scheduleRotation(fd: number, state: StateStore): void {
+function scheduleRotation(fd: number, keeper: Keeper, state: StateStore): void {
   const dueMs = state.current.ticketKeysRotatedAtMs + rotationMs - Date.now();
   // The clock may jump either way: never in a loop, never later than one period.
   const delay = Math.min(Math.max(dueMs, 1_000), rotationMs);
   setTimeout(() => {
+    // The keys are shared with the master that serves.
+    if (keeper.role === 'leaving') return;
+    if (keeper.role === 'candidate') return scheduleRotation(fd, keeper, state);
     native.rotateTicketKeys({ fd });
     log('info', 'ticket_keys_rotated', {});
     state.update({ ticketKeysRotatedAtMs: Date.now() });
-    scheduleRotation(fd, state);
+    scheduleRotation(fd, keeper, state);
   }, delay).unref();
 }

@@ -14,7 +14,8 @@ const entry = fileURLToPath(new URL('../worker/main.js', import.meta.url));
 const exitStatusLimitMs = 50;
 
 export interface WorkerEvents {
-  readonly onMessage: (message: ToMaster) => void;
+  /** The descriptors are closed after it. */
+  readonly onMessage: (message: ToMaster, fds: readonly number[]) => void;
   /** Once, and last. */
   readonly onEnd: (end: ProcessEnd) => void;
 }
@@ -110,13 +111,16 @@ function attach(
   const link = openLink<ToWorker, ToMaster>({
     fd: channel,
     onMessage: (message, fds) => {
-      for (const fd of fds) native.closeFd({ fd });
-      events.onMessage(message);
+      try {
+        events.onMessage(message, fds);
+      } finally {
+        for (const fd of fds) native.closeFd({ fd });
+      }
     },
     // Without its channel it is of no use, and ends by itself unless it hangs.
     onClose: kill,
     onMismatch: (error) => {
-      events.onMessage({ type: 'failed', error });
+      events.onMessage({ type: 'failed', error }, []);
       kill();
     },
   });

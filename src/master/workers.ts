@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Keeps one worker at work: starts it or takes it over, replaces it when it dies, and ends it. While there is none, connections wait
 // in the accept queues of the listeners, which we and the keeper hold open.
-import { SystemError } from '../errors.ts';
+import { RetryError, SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import type { EngineCounters } from '../worker/counters.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
 import { nextDelay } from './backoff.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
+import type { Setup } from './setup.ts';
 import { monotonicMs, type StateStore } from './state.ts';
 import {
   adoptWorker,
@@ -21,6 +23,10 @@ import {
 
 /** A worker that is not ready by then hangs. */
 const readyLimitMs = 30_000;
+/** For taking another plan: names may have to be resolved. */
+const applyLimitMs = 10_000;
+/** For telling numbers. */
+const answerLimitMs = 1_000;
 
 /** The last words of a worker. */
 export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'counters' | 'cut'>;
@@ -28,8 +34,13 @@ export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'counters' 
 export interface WorkersOptions {
   readonly keeper: Keeper;
   readonly state: StateStore;
-  /** Asked for at every start. Descriptors are borrowed. */
-  readonly plan: (id: number) => WorkerPlan;
+  /** Asked for at every start; without a setup and its revision those at work are meant. Descriptors are borrowed. */
+  readonly plan: (id: number, accepting: boolean, next?: NextSetup) => WorkerPlan;
+}
+
+export interface NextSetup {
+  readonly setup: Setup;
+  readonly revision: number;
 }
 
 export class Workers {
@@ -50,10 +61,24 @@ export class Workers {
   /** Why the worker that is about to die will have died, if we know. */
   #reason: string | undefined;
   #stopping = false;
+  /** Whether workers take connections, as long as they are not stopping. */
+  #accepting: boolean;
   #told: WorkerEnd | undefined;
+  /** The plan that the worker has been sent, but has not yet taken. */
+  #applying: { readonly revision: number; readonly settle: (failure: Error | undefined) => void } | undefined;
+  /** Those who wait for a worker that serves, and for its numbers. */
+  readonly #onServing = new Set<() => void>();
+  #giving:
+    | {
+        readonly forward: (fds: readonly number[]) => void;
+        readonly given: (result: { readonly moved: number; readonly kept: number }) => void;
+      }
+    | undefined;
+  readonly #onCounters = new Set<(counters: EngineCounters) => void>();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
+    this.#accepting = options.keeper.role === 'serving';
     this.started = this.#onStarted.promise;
     this.ended = this.#onEnded.promise;
   }
@@ -101,13 +126,103 @@ export class Workers {
     this.#worker?.send({ type: 'reopen_log' }, [fd]);
   }
 
+  /** The worker at work; undefined while there is none that serves. */
+  get serving(): { readonly id: number; readonly pid: number } | undefined {
+    return this.#ready && this.#worker !== undefined ? { id: this.#worker.id, pid: this.#worker.pid } : undefined;
+  }
+
+  /** Has the worker take another plan, as a whole. Rejects when it can't or dies over it: then the one before holds. One at a time. */
+  apply(setup: Setup, revision: number): Promise<void> {
+    return this.#take(revision, { setup, revision });
+  }
+
+  /** Whether connections are taken, from now on also by a worker that comes later. Settles when the one at work does so. */
+  accept(accepting: boolean): Promise<void> {
+    this.#accepting = accepting;
+    return this.#take(this.#options.state.current.revision);
+  }
+
+  async #take(revision: number, next?: NextSetup): Promise<void> {
+    await this.#untilServing();
+    const worker = this.#worker;
+    if (worker === undefined || this.#stopping) throw new RetryError('no worker is at work');
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const limit = setTimeout(() => settle(new RetryError('the worker does not answer')), applyLimitMs);
+    const settle = (failure: Error | undefined): void => {
+      clearTimeout(limit);
+      this.#applying = undefined;
+      if (failure === undefined) resolve();
+      else reject(failure);
+    };
+    this.#applying = { revision, settle };
+    this.#sendPlan(worker, 'reconfigure', next);
+    await promise;
+  }
+
+  /** The worker's numbers; undefined when it does not tell them in time. */
+  counters(): Promise<EngineCounters | undefined> {
+    if (this.serving === undefined) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const done = (counters: EngineCounters | undefined): void => {
+        clearTimeout(limit);
+        this.#onCounters.delete(done);
+        resolve(counters);
+      };
+      const limit = setTimeout(done, answerLimitMs, undefined);
+      this.#onCounters.add(done);
+      this.#worker?.send({ type: 'counters' });
+    });
+  }
+
+  /**
+   * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them, a pidfd of ours as the last;
+   * they are closed after it. Settles when no more go.
+   */
+  async give(forward: (fds: readonly number[]) => void): Promise<{ readonly moved: number; readonly kept: number }> {
+    const worker = this.#worker;
+    // It has ended with its last session, or is about to.
+    if (worker === undefined || this.#told !== undefined) return { moved: 0, kept: 0 };
+    const given = Promise.withResolvers<{ readonly moved: number; readonly kept: number }>();
+    this.#giving = { forward, given: given.resolve };
+    worker.send({ type: 'give' });
+    const result = await given.promise;
+    this.#giving = undefined;
+    return result;
+  }
+
+  /** The worker takes sessions of another one. Descriptors are borrowed. */
+  take(fds: readonly number[]): void {
+    this.#worker?.send({ type: 'take' }, fds);
+  }
+
+  #onGiving(worker: WorkerProcess, pairs: readonly number[]): void {
+    const pidfd = native.pidfdOpen({ pid: worker.pid });
+    this.#giving?.forward([...pairs, pidfd]);
+    native.closeFd({ fd: pidfd });
+  }
+
+  #untilServing(): Promise<void> {
+    if (this.#ready) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const serves = (): void => {
+        clearTimeout(limit);
+        resolve();
+      };
+      const limit = setTimeout(() => {
+        this.#onServing.delete(serves);
+        reject(new RetryError('no worker is at work', { hint: 'the log says why it does not start' }));
+      }, applyLimitMs);
+      this.#onServing.add(serves);
+    });
+  }
+
   #spawn(): void {
     const { keeper, state } = this.#options;
     const id = state.current.nextWorkerId;
     this.#expectReady();
     try {
       const worker = spawnWorker(id, keeper, {
-        onMessage: (message) => this.#onMessage(message),
+        onMessage: (message, fds) => this.#onMessage(message, fds),
         onEnd: (end) => this.#onEnd(id, worker.pid, end),
       });
       this.#worker = worker;
@@ -121,11 +236,11 @@ export class Workers {
     }
   }
 
-  #sendPlan(worker: WorkerProcess): void {
+  #sendPlan(worker: WorkerProcess, type: 'plan' | 'reconfigure' = 'plan', next?: NextSetup): void {
     const fds: number[] = [];
     const placeOf = (fd: number): number => (fds.includes(fd) ? fds.indexOf(fd) : fds.push(fd) - 1);
-    const plan = mapDescriptors(this.#options.plan(worker.id), placeOf);
-    worker.send({ type: 'plan', ...plan }, fds);
+    const plan = mapDescriptors(this.#options.plan(worker.id, this.#accepting, next), placeOf);
+    worker.send({ type, ...plan }, fds);
   }
 
   #expectReady(): void {
@@ -140,19 +255,31 @@ export class Workers {
   }
 
   #eventsOf(id: number, pid: number): WorkerEvents {
-    return { onMessage: (message) => this.#onMessage(message), onEnd: (end) => this.#onEnd(id, pid, end) };
+    return { onMessage: (message, fds) => this.#onMessage(message, fds), onEnd: (end) => this.#onEnd(id, pid, end) };
   }
 
-  #onMessage(message: ToMaster): void {
+  #onMessage(message: ToMaster, fds: readonly number[]): void {
     const worker = this.#worker;
     if (worker === undefined) return;
     switch (message.type) {
       case 'status':
         if (message.state === 'waiting') this.#sendPlan(worker);
-        if (message.state === 'serving') this.#onReady();
+        if (message.state === 'serving') this.#onReady(message.revision, message.accepting);
         break;
       case 'ready':
-        this.#onReady();
+        this.#onReady(message.revision);
+        break;
+      case 'reconfigured':
+        this.#onReconfigured(worker, message.revision, message.error);
+        break;
+      case 'counters':
+        for (const tell of this.#onCounters) tell(message.counters);
+        break;
+      case 'giving':
+        this.#onGiving(worker, fds);
+        break;
+      case 'given':
+        this.#giving?.given(message);
         break;
       case 'failed':
         this.#reason = message.error;
@@ -160,14 +287,33 @@ export class Workers {
       case 'drained':
         this.#told = message;
         this.#reason = 'drained';
+        this.#giving?.given({ moved: message.counters.sessions_given, kept: 0 });
         break;
     }
   }
 
-  #onReady(): void {
+  #onReady(revision: number, accepting = this.#accepting): void {
     this.#ready = true;
     clearTimeout(this.#readyTimer);
     this.#onStarted.resolve();
+    this.#match(revision, accepting);
+    for (const serves of this.#onServing) serves();
+    this.#onServing.clear();
+  }
+
+  #onReconfigured(worker: WorkerProcess, revision: number, error: string | undefined): void {
+    if (this.#applying?.revision === revision) {
+      this.#applying.settle(error === undefined ? undefined : new SystemError(error, { code: 'ERR_NATIVE_PLAN' }));
+    } else if (this.#worker === worker && error === undefined) {
+      this.#match(revision, this.#accepting);
+    }
+  }
+
+  /** A predecessor may have died, or we may have given up waiting, between the worker's taking a plan and our noting it. */
+  #match(revision: number, accepting: boolean): void {
+    if (this.#worker === undefined || this.#stopping || this.#applying !== undefined) return;
+    if (revision !== this.#options.state.current.revision || accepting !== this.#accepting)
+      this.#sendPlan(this.#worker, 'reconfigure');
   }
 
   /** Workers that the predecessor had started when it died, but not yet noted: they have no plan. */
@@ -187,7 +333,9 @@ export class Workers {
     const wasReady = this.#ready;
     this.#worker = undefined;
     this.#ready = false;
+    this.#giving?.given({ moved: 0, kept: 0 });
     clearTimeout(this.#readyTimer);
+    this.#applying?.settle(new RetryError('the worker died over the new configuration', { hint: 'see the log' }));
     state.update({ worker: undefined });
     const fields = {
       worker_state: 'dead',

@@ -4,6 +4,7 @@
 import type { Offload } from '../config/config.ts';
 import type { EngineChoice } from '../config/offload.ts';
 import { type LogLevel, native } from '../native.ts';
+import type { Phase } from '../upgrade/report.ts';
 
 interface Events {
   startup: {
@@ -70,6 +71,44 @@ interface Events {
     /** Sessions that ended because the kernel can't renew keys. */
     readonly rekeys_impossible?: number | undefined;
   };
+  /** One fault or warning of a configuration that a reload has read. */
+  config_fault: { readonly place: string; readonly error_msg: string; readonly help: string | undefined };
+  /** The end of a reload. Lists have commas; what has not changed is left out. */
+  reload: {
+    readonly trigger: 'signal' | 'command' | 'certificates';
+    readonly outcome: 'changed' | 'unchanged' | 'refused';
+    readonly added?: string | undefined;
+    readonly removed?: string | undefined;
+    readonly changed?: string | undefined;
+    readonly settings?: string | undefined;
+    /** Keys that hold from the next start on. */
+    readonly later?: string | undefined;
+    readonly certificates?: string | undefined;
+    readonly duration_ms?: number;
+    readonly error_msg?: string;
+    readonly help?: string | undefined;
+  };
+  /** A phase of an upgrade has passed, or the upgrade has ended. */
+  upgrade: {
+    readonly phase?: Phase;
+    /** Tests. */
+    readonly paused?: boolean;
+    readonly duration_ms?: number;
+    readonly outcome?: 'committed' | 'failed';
+    readonly from?: string;
+    readonly to?: string;
+    readonly path?: string;
+    readonly generation?: number;
+    readonly sessions_moved?: number;
+    readonly sessions_kept?: number;
+    readonly sessions_lost?: number;
+    readonly error_msg?: string;
+  };
+  /** Another master serves; this one's sessions go on until they end. */
+  leaving: { readonly generation: number };
+  left: { readonly sessions_total: number; readonly sessions_cut: number };
+  /** Certificate files have changed, and can't be used as they are: the old ones stay. Told once for each state of the files. */
+  cert_waiting: { readonly file: string; readonly error_msg: string };
   log_reopened: { readonly file: string };
   ticket_keys_rotated: Record<string, never>;
   /** Addresses that a backend's name stands for have changed. */

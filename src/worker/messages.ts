@@ -8,6 +8,8 @@ import type { EngineCounters } from './counters.ts';
 /** Everything a worker needs. It reads no file. */
 export interface WorkerPlan {
   readonly id: number;
+  /** Of the configuration, counted by the master. */
+  readonly revision: number;
   readonly logLevel: LogLevel;
   /** Whom to become; undefined: nobody else. */
   readonly identity?: Identity | undefined;
@@ -18,11 +20,21 @@ export interface WorkerPlan {
   readonly kernelDirections: KernelDirections;
   /** Without backend addresses: the worker resolves names. */
   readonly plan: Plan;
+  /** False: the plan is checked in full, but nobody is accepted, because another worker serves. */
+  readonly accepting: boolean;
   readonly logFd: number;
 }
 
 export type ToWorker =
   | ({ readonly type: 'plan' } & WorkerPlan)
+  /** In place of the one at work, but for what holds for the whole life of a process. The answer is `reconfigured`. */
+  | ({ readonly type: 'reconfigure' } & WorkerPlan)
+  /** The answer is `counters`. */
+  | { readonly type: 'counters' }
+  /** Sessions go to another worker. `giving` and `given` follow. */
+  | { readonly type: 'give' }
+  /** Sessions come from another worker: the descriptors of its `giving`, and a pidfd of it as the last. */
+  | { readonly type: 'take' }
   /** First word of a master that has taken the place of a dead one. The answer is `status`. */
   | { readonly type: 'master'; readonly pid: number }
   /** Take no more connections; `drained` follows when the last has ended. A worker that does not serve yet just ends. */
@@ -34,9 +46,17 @@ export type ToWorker =
 
 export type ToMaster =
   /** Waiting for a plan, starting on one (`ready` or `failed` follows), or serving. */
-  | { readonly type: 'status'; readonly state: 'waiting' | 'starting' | 'serving' }
+  | { readonly type: 'status'; readonly state: 'waiting' | 'starting' }
+  | { readonly type: 'status'; readonly state: 'serving'; readonly revision: number; readonly accepting: boolean }
   /** The plan is at work. */
-  | { readonly type: 'ready' }
+  | { readonly type: 'ready'; readonly revision: number }
+  /** The other plan is at work, or, with an error, still the one before. */
+  | { readonly type: 'reconfigured'; readonly revision: number; readonly error?: string }
+  | { readonly type: 'counters'; readonly counters: EngineCounters }
+  /** With one end of a pair for each relay thread, for the worker that takes. */
+  | { readonly type: 'giving' }
+  /** All have gone, or no more went for a while; those that come later follow by themselves. */
+  | { readonly type: 'given'; readonly moved: number; readonly kept: number }
   /** The plan can't be taken, or this worker speaks another version. It ends. */
   | { readonly type: 'failed'; readonly error: string }
   /** No connection is left, or the limit for that has passed; it ends. `cut`: sessions that did not end by themselves. */

@@ -22,7 +22,9 @@ interface Target {
 export interface Resolver {
   /** Addresses as known now: at once those that are numbers or paths, names once they have been looked up. */
   addresses(listener: number): readonly string[];
-  /** Looks up all names once; settles when all are done or after `limitMs`. */
+  /** What a backend stands for, if that is known. */
+  known(backend: string): readonly string[];
+  /** Looks up all names once; settles when all are done that nothing is known of, or after `limitMs`. */
   start(limitMs: number): Promise<void>;
   /** No address of this listener's backend answers. */
   failed(listener: number): void;
@@ -32,9 +34,14 @@ export interface Resolver {
 export function createResolver(
   listeners: readonly Pick<ListenerPlan, 'id' | 'name' | 'backend'>[],
   onChange: (listener: number, addresses: readonly string[]) => void,
+  before?: Pick<Resolver, 'known'>,
 ): Resolver {
   const fixed = new Map(listeners.filter(({ backend }) => isFixed(backend)).map(({ id, backend }) => [id, [backend]]));
-  const targets = new Map(listeners.filter(({ id }) => !fixed.has(id)).map((each) => [each.id, targetOf(each)]));
+  const targets = new Map(
+    listeners
+      .filter(({ id }) => !fixed.has(id))
+      .map((each) => [each.id, { ...targetOf(each), addresses: before?.known(each.backend) ?? [] }]),
+  );
   let closed = false;
 
   const refresh = async (target: Target): Promise<void> => {
@@ -59,9 +66,12 @@ export function createResolver(
 
   return {
     addresses: (listener) => fixed.get(listener) ?? targets.get(listener)?.addresses ?? [],
+    known: (backend) => [...targets.values()].find(({ listener }) => listener.backend === backend)?.addresses ?? [],
     start: async (limitMs) => {
-      if (targets.size === 0) return;
-      const all = Promise.all([...targets.values()].map(refresh));
+      const unknown = [...targets.values()].filter(({ addresses }) => addresses.length === 0);
+      const lookups = [...targets.values()].map((target) => [target, refresh(target)] as const);
+      if (unknown.length === 0) return;
+      const all = Promise.all(lookups.flatMap(([target, lookup]) => (unknown.includes(target) ? lookup : [])));
       await Promise.race([all, new Promise((resolve) => setTimeout(resolve, limitMs))]);
     },
     failed: (listener) => {

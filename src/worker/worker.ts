@@ -2,6 +2,7 @@
 // A worker's life: get the plan, give up rights, start the engine, serve, drain, end. It has no files, no rights and no way to start
 // anew: without the channel nobody can tell it anything, so when that closes (the master and the keeper are gone) it ends.
 
+import { setTimeout as wait } from 'node:timers/promises';
 import { exitCodes } from '../errors.ts';
 import { type Engine, type EngineEvent, native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
@@ -13,13 +14,22 @@ import { createResolver, type Resolver } from './resolver.ts';
 const channelFd = 3;
 /** Names that are not resolved by then are resolved while serving. */
 const resolveLimitMs = 2_000;
+/** For the next session to go to the other worker. */
+const giveLimitMs = 2_000;
+const givePollMs = 5;
 /** For the alert and the last bytes of ended sessions. */
 const endLimitMs = 500;
 
 interface Service {
   readonly engine: Engine;
-  readonly resolver: Resolver;
+  resolver: Resolver;
+  /** Of the plan at work. */
+  revision: number;
   configured: boolean;
+  /** By the plan at work. */
+  accepting: boolean;
+  /** Nothing is accepted any more, and no other plan taken. */
+  draining: boolean;
   /** Sessions that were ended before they had. */
   cut: number;
 }
@@ -49,15 +59,32 @@ function obey(
   switch (message.type) {
     case 'plan':
       return start(link, message, fds);
+    case 'reconfigure':
+      void reconfigure(
+        link,
+        service,
+        mapDescriptors(message, (index) => fds[index] ?? -1),
+      );
+      return service;
+    case 'counters':
+      if (service !== undefined) link.send({ type: 'counters', counters: readCounters(service.engine) });
+      return service;
+    case 'give':
+      if (service?.configured) void give(link, service.engine);
+      return service;
+    case 'take':
+      take(service, fds);
+      return service;
     case 'master':
-      link.send({
-        type: 'status',
-        state: service === undefined ? 'waiting' : service.configured ? 'serving' : 'starting',
-      });
+      if (service?.configured) {
+        const { revision, accepting } = service;
+        link.send({ type: 'status', state: 'serving', revision, accepting });
+      } else link.send({ type: 'status', state: service === undefined ? 'waiting' : 'starting' });
       return service;
     case 'drain':
       // Before the plan is at work there is nothing to drain.
       if (!service?.configured) process.exit(exitCodes.ok);
+      service.draining = true;
       service.engine.stopAccepting();
       return service;
     case 'end':
@@ -87,7 +114,8 @@ function start(link: Link<ToMaster>, message: WorkerPlan, fds: readonly number[]
     const resolver = createResolver(worker.plan.listeners, (listener, addresses) => {
       if (service.configured) engine.setBackend({ listener, addresses });
     });
-    const service: Service = { engine, resolver, configured: false, cut: 0 };
+    const { revision, accepting } = worker;
+    const service: Service = { engine, resolver, revision, accepting, configured: false, draining: false, cut: 0 };
     void configure(link, service, worker);
     return service;
   } catch (error) {
@@ -97,18 +125,85 @@ function start(link: Link<ToMaster>, message: WorkerPlan, fds: readonly number[]
 
 async function configure(link: Link<ToMaster>, service: Service, worker: WorkerPlan): Promise<void> {
   await service.resolver.start(resolveLimitMs);
-  const listeners = worker.plan.listeners.map((listener) => ({
-    ...listener,
-    backendAddresses: service.resolver.addresses(listener.id),
-  }));
   try {
-    service.engine.configure({ ...worker.plan, listeners });
+    apply(service.engine, worker, service.resolver);
   } catch (error) {
     fail(link, error instanceof Error ? error.message : String(error));
   }
   service.configured = true;
   closeAll(worker);
-  link.send({ type: 'ready' });
+  link.send({ type: 'ready', revision: worker.revision });
+}
+
+/** Another plan beside the one at work, in whose place it comes when all of it can be taken. */
+async function reconfigure(link: Link<ToMaster>, service: Service | undefined, worker: WorkerPlan): Promise<void> {
+  const { revision } = worker;
+  let resolver: Resolver | undefined;
+  let error: string | undefined;
+  try {
+    if (!service?.configured) throw new Error('the worker does not serve yet');
+    const { engine } = service;
+    const next = createResolver(
+      worker.plan.listeners,
+      (listener, addresses) => {
+        if (service.resolver === next) engine.setBackend({ listener, addresses });
+      },
+      service.resolver,
+    );
+    resolver = next;
+    await next.start(resolveLimitMs);
+    if (service.draining) throw new Error('the worker takes no more connections');
+    apply(engine, worker, next);
+    service.accepting = worker.accepting;
+    native.setLogLevel({ level: worker.logLevel });
+    service.resolver.close();
+    service.resolver = next;
+    service.revision = revision;
+  } catch (failure) {
+    resolver?.close();
+    error = failure instanceof Error ? failure.message : String(failure);
+  }
+  closeAll(worker);
+  // The log is opened again by a message of its own.
+  native.closeFd({ fd: worker.logFd });
+  link.send({ type: 'reconfigured', revision, ...(error === undefined ? {} : { error }) });
+}
+
+/** Without accepting, whoever waits in a queue of ours is still taken; those who come later are another worker's. */
+function apply(engine: Engine, worker: WorkerPlan, resolver: Resolver): void {
+  const plan = { ...worker.plan, listeners: withAddresses(worker, resolver) };
+  if (!worker.accepting) engine.check(plan);
+  engine.configure(worker.accepting ? plan : { ...plan, listeners: [] });
+}
+
+function withAddresses({ plan }: WorkerPlan, resolver: Resolver) {
+  return plan.listeners.map((listener) => ({ ...listener, backendAddresses: resolver.addresses(listener.id) }));
+}
+
+/** One pair for each relay thread: sessions go from thread to thread, past JavaScript. */
+async function give(link: Link<ToMaster>, engine: Engine): Promise<void> {
+  const pairs = Array.from({ length: engine.relayThreads() }, () => native.socketPair());
+  const theirs = pairs.map(({ b }) => b);
+  link.send({ type: 'giving' }, theirs);
+  // Nobody else may hold an end: the death of either side must be seen at the other.
+  for (const fd of theirs) native.closeFd({ fd });
+  engine.giveSessions({ fds: pairs.map(({ a }) => a) });
+  let { sessions_given: moved, sessions_open: kept } = readCounters(engine);
+  for (let movedAt = Date.now(); kept > 0 && Date.now() - movedAt < giveLimitMs; ) {
+    await wait(givePollMs);
+    const now = readCounters(engine);
+    if (now.sessions_given > moved) movedAt = Date.now();
+    ({ sessions_given: moved, sessions_open: kept } = now);
+  }
+  link.send({ type: 'given', moved, kept });
+}
+
+function take(service: Service | undefined, fds: readonly number[]): void {
+  const donor = fds.at(-1) ?? -1;
+  const pairs = fds.slice(0, -1);
+  if (service?.configured) service.engine.takeSessions({ fds: pairs, donor });
+  else for (const fd of pairs) native.closeFd({ fd });
+  native.closeFd({ fd: donor });
 }
 
 /** The engine has its own duplicates; the log was taken. */
@@ -133,6 +228,7 @@ function react(link: Link<ToMaster>, service: Service, event: EngineEvent): void
 /** `drained` ends the process, or else the limit: a peer may not read its alert. */
 function end(link: Link<ToMaster>, service: Service | undefined): void {
   if (service === undefined) process.exit(exitCodes.ok);
+  service.draining = true;
   service.resolver.close();
   service.engine.stopAccepting();
   service.cut = readCounters(service.engine).sessions_open;

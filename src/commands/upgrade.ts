@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// `ironsocket upgrade`: the running service is replaced by another version, or by its own as it is installed now.
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { ask } from '../admin/client.ts';
+import { addServiceOptions, findService, type ServiceChoice } from '../admin/find.ts';
+import { UsageError } from '../errors.ts';
+import type { PhaseReport, UpgradeReport } from '../upgrade/report.ts';
+
+const notes = `
+The new version is tried first, then started beside the old one; it gets the listening sockets, certificates and ticket
+keys as they are, and takes over at one instant. Until then any failure leaves all as it was. No connection is refused,
+the process ID stays. SIGUSR2 does the same with the installation that runs; the log tells the outcome.
+Exits with 0 when the new version serves, with 75 and the reason when all is as before, and with 71 when there is no such
+service.
+
+Examples:
+  ironsocket upgrade
+  ironsocket upgrade --check --to /opt/ironsocket-1.1/lib/node_modules/ironsocket
+`;
+
+interface Options extends ServiceChoice {
+  readonly to?: string;
+  readonly check?: boolean;
+  readonly timeout: string;
+  readonly json?: boolean;
+  readonly pauseAt?: string;
+}
+
+export function addUpgrade(command: Command): Command {
+  return addServiceOptions(command)
+    .option('--to <PATH>', 'directory of the package to upgrade to (the one that runs, as it is now)')
+    .option('--check', 'only try whether the other version could take over')
+    .option('--timeout <DURATION>', 'for everything up to the change', '30s')
+    .option('--json', 'the report as JSON')
+    .addOption(new Option('--pause-at <PHASE>', 'for tests').hideHelp())
+    .addHelpText('after', notes)
+    .action(async ({ to, check = false, timeout, json = false, pauseAt, ...choice }: Options) => {
+      const question = { command: 'upgrade', check, timeoutMs: millisecondsOf(timeout), pauseAt };
+      const path = to === undefined ? {} : { to: resolve(to) };
+      const onPhase = (phase: object) => {
+        if (!json) process.stdout.write(phaseLine(phase as PhaseReport));
+      };
+      const report = (await ask(await findService(choice), { ...question, ...path }, onPhase)) as UpgradeReport;
+      process.stdout.write(json ? `${JSON.stringify(report)}\n` : upgradeText(report));
+    });
+}
+
+export function phaseLine({ phase, ms }: PhaseReport): string {
+  return `${phase.padEnd(12)} ${String(ms).padStart(6)} ms\n`;
+}
+
+export function upgradeText({ checked, from, to, path, generation, sessions, keeper }: UpgradeReport): string {
+  const { moved, kept, lost, reason } = sessions;
+  const why = kept > 0 && reason !== undefined ? `: ${reason}` : '';
+  if (checked) {
+    return `${to} in ${path} could take over from ${from}\nsessions     ${moved} would move, ${kept} would stay${why}\n`;
+  }
+  const rows = [
+    ['upgraded', `${from} -> ${to}, generation ${generation}`],
+    ['sessions', `${moved} moved, ${kept} stay in the old worker until they end${why}, ${lost} lost`],
+    ...(keeper === 'replaced' ? [] : [['keeper', `the old one is still at work: ${keeper ?? 'it has not told yet'}`]]),
+  ];
+  return rows.map(([title = '', text = '']) => `${title.padEnd(12)} ${text}\n`).join('');
+}
+
+/** `30s`, `1500ms`, `2m`. */
+function millisecondsOf(text: string): number {
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text) ?? [];
+  const ms = Number(number) * ({ ms: 1, s: 1_000, m: 60_000 }[unit] ?? 0);
+  if (ms >= 1 && ms <= 3_600_000) return ms;
+  throw new UsageError(`"${text}" is no time for --timeout`, { hint: 'for example 30s, up to 60m' });
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// An installation of ironsocket: the directory of the package, with what of it an upgrade starts.
+import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SystemError } from '../errors.ts';
+
+export interface Installation {
+  readonly root: string;
+  readonly version: string;
+  readonly node: string;
+  readonly keeper: string;
+  readonly master: string;
+  /** Script that tries what the master would do, and changes nothing. */
+  readonly preflight: string;
+}
+
+/** Where this program is installed. */
+export const ownRoot = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
+/** Throws SystemError with a sentence when there is none, or when somebody else could change it. */
+export function findInstallation(path: string): Installation {
+  const root = real(path);
+  const text = (() => {
+    try {
+      return readFileSync(join(root, 'package.json'), 'utf8');
+    } catch (cause) {
+      throw unusable(root, 'it has no package.json', cause);
+    }
+  })();
+  const { name, version } = JSON.parse(text) as { readonly name?: string; readonly version?: string };
+  if (name !== 'ironsocket' || version === undefined)
+    throw unusable(root, 'its package.json is not that of ironsocket');
+  const installation = {
+    root,
+    version,
+    node: nodeOf(root),
+    keeper: join(root, 'build/Release/keeper'),
+    master: join(root, 'dist/master/main.js'),
+    preflight: join(root, 'dist/upgrade/preflight-main.js'),
+  };
+  const { node, keeper, master, preflight } = installation;
+  for (const file of [keeper, master, preflight, join(root, 'build/Release/ironsocket.node')]) {
+    if (!existsSync(file)) throw unusable(root, `${file.slice(root.length + 1)} is not there`);
+    refuseIfOthersWrite(file);
+  }
+  accessSync(keeper, constants.X_OK);
+  refuseIfOthersWrite(node);
+  return installation;
+}
+
+/** A path that other users could change must not decide what runs with our rights. Throws SystemError for the first part of it that they can. */
+export function refuseIfOthersWrite(path: string): void {
+  const us = process.geteuid?.() ?? 0;
+  for (let part = realpathSync(path); ; part = dirname(part)) {
+    const { uid, mode } = statSync(part);
+    // In a sticky directory, such as /tmp, only the owner of a file replaces it.
+    const shared = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+    if (shared || (uid !== 0 && uid !== us)) {
+      throw new SystemError(`other users can change ${part}`, {
+        code: 'EPERM',
+        hint: 'an upgrade takes only what root and its own user alone can write',
+      });
+    }
+    if (part === '/') return;
+  }
+}
+
+/** The Node of the installation where it has its own, else the one that runs here. */
+function nodeOf(root: string): string {
+  const own = join(root, `node_modules/node/node_modules/node-linux-${process.arch}/bin/node`);
+  return existsSync(own) ? own : process.execPath;
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (cause) {
+    throw unusable(path, 'it is not there', cause);
+  }
+}
+
+function unusable(path: string, why: string, cause?: unknown): SystemError {
+  const hint = 'name the directory of the package, the one with package.json';
+  return new SystemError(`${path} is no installation of ironsocket: ${why}`, { code: 'ENOENT', hint, cause });
+}

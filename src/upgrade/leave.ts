@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The end of a master whose place another one has taken: its worker's sessions go on until they end by themselves, or until the service
+// is told to stop. Sockets, socket files and everything else that the two shared belong to the other one now.
+import { setTimeout as wait } from 'node:timers/promises';
+import { exitCodes } from '../errors.ts';
+import type { Service } from '../master/service.ts';
+import { native } from '../native.ts';
+import { log } from '../observe/log.ts';
+import type { Standby } from './standby.ts';
+
+/** After `end`, before SIGKILL. */
+const endLimitMs = 2_000;
+/** For those who still ask on the control socket. */
+const askLimitMs = 5_000;
+
+/** What a master that has just made another one serve still owes it. */
+export interface Handover {
+  readonly standby: Standby;
+  /** Settles when the upgrade has told its outcome. */
+  readonly told: Promise<void>;
+}
+
+/** Does not return. Without `handover` this master follows a dead one that was leaving. */
+export async function leave(service: Service, handover?: Handover): Promise<void> {
+  const { keeper, setup, workers } = service;
+  log('info', 'leaving', { generation: keeper.generation });
+  const asked = service.closeControl();
+  for (const { heldName, fd } of setup.listeners) {
+    keeper.drop(heldName);
+    native.closeFd({ fd });
+  }
+  if (handover === undefined) workers.start(true);
+  else workers.stop();
+  const told = await workers.ended;
+  await handover?.told;
+  if (told !== undefined) handover?.standby.send({ type: 'left', counters: told.counters });
+  await Promise.race([asked, wait(askLimitMs)]);
+  const cut = told?.cut ?? 0;
+  log(cut > 0 ? 'warn' : 'info', 'left', { sessions_total: told?.counters.sessions_total ?? 0, sessions_cut: cut });
+  keeper.exit(exitCodes.ok);
+  process.exit(exitCodes.ok);
+}
+
+const hurried = new WeakSet<Service>();
+
+/** The service is told to stop: sessions have as long as any stop gives them; told again, they end now. */
+export function hurry(service: Service): void {
+  const { state, workers } = service;
+  if (hurried.has(service)) {
+    workers.end();
+    return;
+  }
+  hurried.add(service);
+  const { drainMs } = state.current.config;
+  log('info', 'draining', { limit_ms: drainMs });
+  setTimeout(() => workers.end(), drainMs);
+  setTimeout(() => workers.kill(), drainMs + endLimitMs);
+}

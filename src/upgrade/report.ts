@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// What an upgrade tells: of each phase when it has passed, and at its end.
+import { log } from '../observe/log.ts';
+
+export const phases = ['preflight', 'spawning', 'switching', 'committed', 'handing-off'] as const;
+export type Phase = (typeof phases)[number];
+export type UpgradeTrigger = 'signal' | 'command';
+
+export interface UpgradeRequest {
+  readonly trigger: UpgradeTrigger;
+  /** Directory of the package; undefined: the one that runs, as it is now. */
+  readonly to?: string | undefined;
+  /** Only the preflight. */
+  readonly check: boolean;
+  /** For everything up to the commit. */
+  readonly timeoutMs: number;
+  /** For tests: this phase does not pass. Only in a service that was started with IRONSOCKET_TEST_PAUSES set. */
+  readonly pauseAt?: Phase | undefined;
+}
+
+export interface PhaseReport {
+  readonly phase: Phase;
+  readonly ms: number;
+}
+
+/** What became of the established sessions. */
+export interface Moved {
+  readonly moved: number;
+  /** Go on in the old worker, which ends with the last of them. */
+  readonly kept: number;
+  readonly lost: number;
+  /** Why sessions were kept. */
+  readonly reason?: string | undefined;
+}
+
+export interface UpgradeReport {
+  readonly checked: boolean;
+  readonly from: string;
+  readonly to: string;
+  readonly path: string;
+  readonly generation: number;
+  readonly phases: readonly PhaseReport[];
+  readonly sessions: Moved;
+  /** `replaced`, or why the old one is still at work; undefined: it has not told yet. */
+  readonly keeper?: string | undefined;
+}
+
+/** The last one, whatever became of it. */
+export interface UpgradeSummary {
+  /** RFC 3339. */
+  readonly at: string;
+  readonly trigger: UpgradeTrigger;
+  readonly outcome: 'committed' | 'failed';
+  readonly from: string;
+  readonly to?: string | undefined;
+  readonly sessions?: Moved | undefined;
+  /** Phase and reason of the failure. */
+  readonly phase?: Phase | undefined;
+  readonly reason?: string | undefined;
+}
+
+export function logPhase({ phase, ms }: PhaseReport): void {
+  log('info', 'upgrade', { phase, duration_ms: ms });
+}
+
+/** Never settles where the request says so; the phase has then been done but for its end. */
+export async function pausePoint({ pauseAt }: UpgradeRequest, phase: Phase): Promise<void> {
+  if (pauseAt !== phase || process.env.IRONSOCKET_TEST_PAUSES === undefined) return;
+  log('info', 'upgrade', { phase, paused: true });
+  await new Promise(() => {});
+}
+
+export function logCommitted({ from, to, path, generation, sessions }: UpgradeReport): void {
+  const { moved, kept, lost } = sessions;
+  const counts = { sessions_moved: moved, sessions_kept: kept, sessions_lost: lost };
+  log('info', 'upgrade', { outcome: 'committed', from, to, path, generation, ...counts });
+}
+
+export function logFailed(phase: Phase, reason: string): void {
+  log('error', 'upgrade', { phase, outcome: 'failed', error_msg: reason });
+}

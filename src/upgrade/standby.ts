@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// The candidate as the serving master sees it: asked for, watched until it is ready, committed or ended.
+
+import type { Keeper } from '../master/keeper.ts';
+import { native } from '../native.ts';
+import { type Link, openLink } from '../worker/link.ts';
+import type { Installation } from './installation.ts';
+import type { ToCandidate, ToServing } from './peer.ts';
+
+/** For the keeper to tell that an aborted candidate has ended. */
+const endLimitMs = 5_000;
+
+export class Standby {
+  /** Settles when its worker is ready, and the keeper knows. */
+  readonly ready: Promise<void>;
+  /** Settles when it serves, and we leave. */
+  readonly committed: Promise<void>;
+  /** After that: when its worker takes connections. */
+  readonly serving: Promise<void>;
+  /** After that: what became of the keeper, `replaced` or why it stays. */
+  readonly keeperOutcome: Promise<string>;
+  readonly #keeper: Keeper;
+  readonly #link: Link<ToCandidate>;
+  readonly #onReady = Promise.withResolvers<void>();
+  readonly #onCommitted = Promise.withResolvers<void>();
+  readonly #onServing = Promise.withResolvers<void>();
+  readonly #onEnded = Promise.withResolvers<void>();
+  #missing = 2;
+  #lastWords: string | undefined;
+
+  constructor(keeper: Keeper, installation: Installation, args: readonly string[]) {
+    this.#keeper = keeper;
+    this.ready = this.#onReady.promise;
+    this.committed = this.#onCommitted.promise;
+    this.serving = this.#onServing.promise;
+    // Whoever waits for one of them hears of its failure; the others must not end the process.
+    for (const promise of [this.ready, this.committed, this.serving]) promise.catch(() => {});
+    keeper.onCandidate = (event) => {
+      if (event.type === 'ready') this.#oneReady();
+      if (event.type === 'ended') this.#ended(event.reason);
+    };
+    this.keeperOutcome = new Promise((resolve) => {
+      keeper.onKeeper = resolve;
+    });
+    keeper.onRole = (role) => {
+      if (role === 'leaving') this.#onCommitted.resolve();
+    };
+    const { a, b } = native.socketPair();
+    this.#link = openLink<ToCandidate, ToServing>({
+      fd: a,
+      onMessage: (message, fds) => {
+        for (const fd of fds) native.closeFd({ fd });
+        this.#onMessage(message);
+      },
+      // The keeper tells how it has ended.
+      onClose: () => {},
+      onMismatch: (error) => this.#fail(error),
+    });
+    const { keeper: program, node, master } = installation;
+    keeper.candidate(program, [node, '--disable-sigusr1', master, ...args], b);
+    native.closeFd({ fd: b });
+  }
+
+  /** Descriptors are borrowed. */
+  send(message: ToCandidate, fds?: readonly number[]): void {
+    this.#link.send(message, fds);
+  }
+
+  /** Settles when nothing of it is left, or after a while. */
+  async end(): Promise<void> {
+    this.#keeper.abort();
+    let limit: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      limit = setTimeout(resolve, endLimitMs);
+    });
+    await Promise.race([this.#onEnded.promise, this.committed.catch(() => this.#onEnded.promise), late]);
+    clearTimeout(limit);
+    if (this.#keeper.role === 'serving') this.#link.close();
+  }
+
+  #onMessage(message: ToServing): void {
+    if (message.type === 'ready') this.#oneReady();
+    if (message.type === 'failed') this.#lastWords = message.error;
+    if (message.type === 'serving') this.#onServing.resolve();
+  }
+
+  #oneReady(): void {
+    this.#missing -= 1;
+    if (this.#missing === 0) this.#onReady.resolve();
+  }
+
+  #ended(reason: string): void {
+    this.#onEnded.resolve();
+    this.#fail(this.#lastWords ?? `it ended during start (${reason})`);
+  }
+
+  #fail(reason: string): void {
+    const error = new Error(`the new version: ${reason}`);
+    for (const { reject } of [this.#onReady, this.#onCommitted, this.#onServing]) reject(error);
+  }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// An upgrade as the serving master runs it: preflight, spawning, handing-off, switching, committed. Up to the commit any failure leaves
+// all as it was; after it this master leaves.
+import { packageVersion } from '../commands/version.ts';
+import { ExpectedError, RetryError } from '../errors.ts';
+import { planFor } from '../master/plan.ts';
+import type { Service } from '../master/service.ts';
+import { monotonicMs } from '../master/state.ts';
+import { failure, log } from '../observe/log.ts';
+import { countSessions, moveSessions } from './handoff.ts';
+import { findInstallation, type Installation, ownRoot } from './installation.ts';
+import { preflight } from './preflight.ts';
+import type { UpgradeReport, UpgradeRequest, UpgradeSummary } from './report.ts';
+import { logCommitted, logFailed, logPhase, type Moved, type Phase, type PhaseReport, pausePoint } from './report.ts';
+import { Standby } from './standby.ts';
+
+export const defaultTimeoutMs = 30_000;
+/** For what follows the commit: it has happened, whether we hear of it or not. */
+const afterwordsLimitMs = 5_000;
+
+export class Upgrader {
+  readonly #service: () => Service;
+  readonly #args: readonly string[];
+  readonly #leave: (standby: Standby, told: Promise<void>) => void;
+  readonly #done = Promise.withResolvers<void>();
+  #phase: Phase | undefined;
+
+  /** `args` are those of `run`. `leave` is called once, after a commit; `told` settles when the upgrade has told its outcome. */
+  constructor(service: () => Service, args: readonly string[], leave: (standby: Standby, told: Promise<void>) => void) {
+    this.#service = service;
+    this.#args = args;
+    this.#leave = leave;
+  }
+
+  /** Whether one is under way. */
+  get running(): boolean {
+    return this.#phase !== undefined;
+  }
+
+  /** Throws RetryError with the reason when it fails: then all is as before. `tell` gets each phase that has passed. */
+  async upgrade(request: UpgradeRequest, tell: (phase: PhaseReport) => void): Promise<UpgradeReport> {
+    this.#refuseUnlessPossible();
+    const { state } = this.#service();
+    this.#phase = 'preflight';
+    try {
+      return await this.#run(request, (phase) => {
+        logPhase(phase);
+        tell(phase);
+      });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const phase = this.#phase;
+      logFailed(phase, reason);
+      if (!request.check) state.update({ lastUpgrade: { ...summary(request, 'failed'), phase, reason } });
+      const hint = error instanceof ExpectedError ? error.hint : undefined;
+      throw new RetryError(`no upgrade, all is as before: ${reason} (${phase})`, { hint, cause: error });
+    } finally {
+      this.#phase = undefined;
+    }
+  }
+
+  #refuseUnlessPossible(): void {
+    const { state, keeper, reloader, workers } = this.#service();
+    const hint = 'try again when that is over';
+    if (this.running) throw new RetryError('another upgrade is under way', { hint });
+    if (keeper.role !== 'serving') throw new RetryError('this version is being replaced', { hint });
+    if (state.current.drainUntilMs !== undefined) throw new RetryError('the service is stopping');
+    if (reloader.busy) throw new RetryError('a reload is under way', { hint });
+    if (workers.serving === undefined) throw new RetryError('no worker is at work', { hint: 'the log says why' });
+  }
+
+  async #run(request: UpgradeRequest, tell: (phase: PhaseReport) => void): Promise<UpgradeReport> {
+    const service = this.#service();
+    const deadline = monotonicMs() + request.timeoutMs;
+    const passed: PhaseReport[] = [];
+    const pass = async <T>(phase: Phase, work: Promise<T>): Promise<T> => {
+      const started = monotonicMs();
+      // The commit is the end of switching, and pauses by itself.
+      const paused = phase === 'switching' ? work : work.then((done) => pausePoint(request, phase).then(() => done));
+      const result = await within(paused, deadline - started, phase);
+      const report = { phase, ms: monotonicMs() - started };
+      passed.push(report);
+      tell(report);
+      return result;
+    };
+    const installation = findInstallation(request.to ?? ownRoot);
+    await pass('preflight', this.#preflight(installation, deadline));
+    if (request.check) return reportOf(service, installation, passed, await countSessions(service.workers), true);
+
+    this.#phase = 'spawning';
+    const standby = new Standby(service.keeper, installation, this.#args);
+    let paused = false;
+    const sessions = await countSessions(service.workers);
+    try {
+      await pass('spawning', standby.ready);
+      this.#phase = 'switching';
+      paused = true;
+      await pass('switching', this.#switch(request, standby));
+    } catch (error) {
+      // The keeper's word counts: it may have committed just when we had enough.
+      await standby.end();
+      if (service.keeper.role === 'serving') {
+        if (paused) service.workers.accept(true).catch(() => {});
+        throw error;
+      }
+    }
+    return this.#committed(request, standby, reportOf(service, installation, passed, sessions, false), tell);
+  }
+
+  #preflight(installation: Installation, deadline: number) {
+    const { setup, state, ticketKeysFd, logFd } = this.#service();
+    const parts = { setup, revision: state.current.revision, ticketKeysFd, accepting: false, logFd };
+    return preflight(installation, planFor(0, parts), deadline - monotonicMs());
+  }
+
+  /** The commit is the instant from which on the other worker takes connections; until it does they wait in the queues. */
+  async #switch(request: UpgradeRequest, standby: Standby): Promise<void> {
+    const { workers, keeper } = this.#service();
+    await workers.accept(false);
+    await pausePoint(request, 'switching');
+    keeper.commit();
+    await standby.committed;
+  }
+
+  async #committed(
+    request: UpgradeRequest,
+    standby: Standby,
+    report: UpgradeReport,
+    tell: (phase: PhaseReport) => void,
+  ): Promise<UpgradeReport> {
+    this.#phase = 'committed';
+    const started = monotonicMs();
+    this.#leave(standby, this.#done.promise);
+    const afterwords = Promise.all([standby.keeperOutcome, standby.serving]);
+    const [outcome] = await within(afterwords, afterwordsLimitMs, 'committed').catch((error) => {
+      log('warn', 'system_error', failure('the new version does not tell that it serves', error));
+      return [undefined];
+    });
+    const last = { phase: 'committed', ms: monotonicMs() - started } as const;
+    tell(last);
+    const moving = monotonicMs();
+    this.#phase = 'handing-off';
+    const moved = await moveSessions(this.#service().workers, standby).catch((error: Error) => ({
+      ...report.sessions,
+      reason: error.message,
+    }));
+    const handedOff = { phase: 'handing-off', ms: monotonicMs() - moving } as const;
+    tell(handedOff);
+    const done = { ...report, sessions: moved, phases: [...report.phases, last, handedOff], keeper: outcome };
+    logCommitted(done);
+    const { to, sessions } = done;
+    standby.send({ type: 'report', report: { ...summary(request, 'committed'), to, sessions } });
+    this.#done.resolve();
+    return done;
+  }
+}
+
+function reportOf(
+  { keeper }: Service,
+  { version, root }: Installation,
+  phases: readonly PhaseReport[],
+  sessions: Moved,
+  checked: boolean,
+): UpgradeReport {
+  const generation = keeper.generation + (checked ? 0 : 1);
+  return { checked, from: packageVersion(), to: version, path: root, generation, phases, sessions };
+}
+
+function summary({ trigger }: UpgradeRequest, outcome: UpgradeSummary['outcome']): UpgradeSummary {
+  return { at: new Date().toISOString(), trigger, outcome, from: packageVersion() };
+}
+
+async function within<T>(work: Promise<T>, ms: number, phase: Phase): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new RetryError(`${phase} was not done in time`)), Math.max(0, ms));
+  });
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
