@@ -49,6 +49,18 @@ export function openFiles(pid: number): number | undefined {
   }
 }
 
+/** The sizes of their tables, once they have not moved for a while: ends of sessions and processes close some late. */
+export async function settledFiles(pids: () => readonly number[]): Promise<string> {
+  let last = '';
+  for (let same = 0; same < 15; same++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = pids().map(openFiles).join();
+    if (now !== last) same = 0;
+    last = now;
+  }
+  return last;
+}
+
 /** CPU time used so far, user and system, in seconds. */
 export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -544,3 +544,25 @@ test('no descriptor is left behind', () => {
   native.closeFd({ fd: after });
   assert.is(after, before);
 });
+
+test('the control socket: a path that can be made, or that of the service itself', async (t) => {
+  const control = (value: string) => ['--control', value];
+  assert.equal(faults(load(...control(path('control.sock'))), true), []);
+  assert.equal(faults(load(...control('off')), true), []);
+  assert.equal(faults(load(...control('/none/control.sock')), true), ['--control: there is no directory /none']);
+  assert.match(faults(load(...control(path('x'.repeat(120)))), true)[0] ?? '', /a unix socket takes 107$/);
+  writeFileSync(path('plain'), '');
+  assert.match(faults(load(...control(path('plain'))), true)[0] ?? '', /is there, and is no socket$/);
+  await listening(t, { path: path('taken.sock') });
+  const taken = load(...control(path('taken.sock')));
+  assert.match(faults(taken, true)[0] ?? '', /taken\.sock is in use by/);
+  const held = new Set([`unix:${path('taken.sock')}`, '127.0.0.1:65123']);
+  assert.equal(examine(taken, { ports: true, starting: true, held }).faults, []);
+});
+
+test('an address whose socket the service has is not tried', async (t) => {
+  await listening(t, { port: 65124, host: '127.0.0.1' });
+  const reading = load('--listen', '127.0.0.1:65124');
+  const check = (held: ReadonlySet<string>) => examine(reading, { ports: true, starting: true, held }).faults.length;
+  assert.equal([check(new Set()), check(new Set(['127.0.0.1:65124']))], [1, 0]);
+});

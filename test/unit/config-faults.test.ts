@@ -122,8 +122,8 @@ const cases: readonly Case[] = [
     'proto',
     `${listener}__proto__: {a: 1}\nconstructor: 1\n`,
     [
-      '6:1 UNKNOWN_KEY: unknown key "__proto__" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
-      '7:1 UNKNOWN_KEY: unknown key "constructor" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
+      '6:1 UNKNOWN_KEY: unknown key "__proto__" (known here: user, group, max_connections, threads, log, control, timeouts, offload, offload_after, tls, listeners)',
+      '7:1 UNKNOWN_KEY: unknown key "constructor" (known here: user, group, max_connections, threads, log, control, timeouts, offload, offload_after, tls, listeners)',
     ],
   ],
   ['unknown', `${listener}usr: a\n`, ['6:1 UNKNOWN_KEY: unknown key "usr" (did you mean "user"?)']],
@@ -132,7 +132,7 @@ const cases: readonly Case[] = [
     'unknown3',
     `${listener}frobnicate: true\n`,
     [
-      '6:1 UNKNOWN_KEY: unknown key "frobnicate" (known here: user, group, max_connections, threads, log, timeouts, offload, offload_after, tls, listeners)',
+      '6:1 UNKNOWN_KEY: unknown key "frobnicate" (known here: user, group, max_connections, threads, log, control, timeouts, offload, offload_after, tls, listeners)',
     ],
   ],
   [

@@ -6,11 +6,13 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { examine } from '../../src/config/check.ts';
+import type { CertificateFiles } from '../../src/config/config.ts';
 import { parseConfigArguments } from '../../src/config/flags.ts';
 import { loadConfig, readConfig } from '../../src/config/load.ts';
 import { engineChoices, engineReasons, losesAtRekey, reasonsOf } from '../../src/config/offload.ts';
 import { renderFaults } from '../../src/config/render.ts';
 import type { ReadFile } from '../../src/doctor/modules.ts';
+import { certificateKey } from '../../src/master/certificates.ts';
 import { planFor } from '../../src/master/plan.ts';
 import { type KernelReport, native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
@@ -275,8 +277,11 @@ test('the plan of a worker says what each listener wants', () => {
   const listeners = config.listeners.map((each, index) => {
     return { config: each, heldName: '', fd: 10 + index, address: '' };
   });
-  const rest = { identity: undefined, certificatesOf: () => [], ticketKeysFd: -1, logFd: 1 };
-  const worker = planFor(1, { config, listeners, ...rest });
+  const files = config.listeners[0]?.certificates[0] as CertificateFiles;
+  const certificate = { files, serial: 1, chainFd: 20, keyFd: 21, fingerprints: '' };
+  const loaded = new Map([[certificateKey(files), certificate]]);
+  const setup = { config, identity: undefined, listeners, certificates: loaded, passed: new Map() };
+  const worker = planFor(1, { setup, revision: 1, ticketKeysFd: -1, accepting: true, logFd: 1 });
   assert.equal(
     worker.plan.listeners.map(({ offload, offloadAfter }) => ({ offload, offloadAfter })),
     [

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+// Whatever is wrong with the other version, the one that runs serves on: same master, same worker, same sessions, nothing left behind;
+// the command says why and exits with 75, and the next upgrade works.
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { controlDirectory } from '../../src/admin/places.ts';
+import { startEcho } from '../helpers/backends.ts';
+import { ironsocketAs } from '../helpers/commands.ts';
+import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
+import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { afterAll, type TestContext, test } from '../helpers/suite.ts';
+import { otherVersion, upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+
+const echo = await startEcho();
+const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
+afterAll(() => proxy.stop());
+const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
+const processes = () => [proxy.keeperPid, ...descendants(proxy.keeperPid)];
+
+async function say(each: RawTlsClient, words: string): Promise<void> {
+  each.sendData(words);
+  assert.is((await each.readData(words.length)).toString(), words);
+}
+
+async function serves({ port }: RunningProxy): Promise<void> {
+  const visitor = await RawTlsClient.connect({ port, version: '1.3' });
+  await say(visitor, 'a visit');
+  visitor.peer.reset();
+}
+
+/** A copy whose `file` has been replaced. */
+function spoilt(t: TestContext, file: string, text: string): string {
+  const copy = otherVersion('9.9.9', (directory) => writeFileSync(join(directory, file), text));
+  t.after(copy.remove);
+  return copy.directory;
+}
+
+async function fails(why: RegExp, ...args: readonly string[]): Promise<void> {
+  await serves(proxy);
+  const before = processes();
+  const files = await settledFiles(processes);
+  const { code, stderr, stdout } = await upgradeByCommand(proxy, ...args);
+  assert.is(code, 75, stdout + stderr);
+  assert.match(stderr, why);
+  await serves(proxy);
+  await say(client, 'the same session');
+  assert.is(await settledFiles(processes), files);
+  assert.equal(processes(), before);
+}
+
+test('a path that is no installation', async () => {
+  await fails(/no installation of ironsocket: it is not there/, '--to', '/there/is/none');
+  await fails(/no installation of ironsocket: it has no package.json/, '--to', '/usr');
+});
+
+test('no keeper, no addon, an addon that can not be loaded', async (t) => {
+  const copy = otherVersion('9.9.9', (directory) => rmSync(join(directory, 'build/Release/keeper')));
+  t.after(copy.remove);
+  await fails(/build\/Release\/keeper is not there/, '--to', copy.directory);
+  const without = otherVersion('9.9.9', (directory) => rmSync(join(directory, 'build/Release/ironsocket.node')));
+  t.after(without.remove);
+  await fails(/ironsocket\.node is not there/, '--to', without.directory);
+  await fails(
+    /preflight of .* failed: .*(ELF|file too short)/,
+    '--to',
+    spoilt(t, 'build/Release/ironsocket.node', 'no ELF'),
+  );
+});
+
+test('a keeper that can not go on from this one', async (t) => {
+  await fails(
+    /its keeper can't go on from this one: exit code 64/,
+    '--to',
+    spoilt(t, 'build/Release/keeper', '#!/bin/sh\nexit 64\n'),
+  );
+});
+
+test('a preflight that fails, hangs, speaks another version', async (t) => {
+  const main = 'dist/upgrade/preflight-main.js';
+  await fails(
+    /preflight of .* failed: .*a fault of mine/,
+    '--to',
+    spoilt(t, main, 'throw new Error("a fault of mine")'),
+  );
+  await fails(/preflight.* in time/, '--timeout', '1s', '--to', spoilt(t, main, 'setInterval(() => {}, 1000)'));
+  const control = spoilt(t, 'dist/control-version.js', 'export const controlVersion = 999;');
+  await fails(/speaks version 999 of the control protocol, and what runs version/, '--to', control);
+});
+
+test('a version that refuses the configuration', async (t) => {
+  const engine = spoilt(
+    t,
+    'dist/upgrade/preflight-main.js',
+    'console.log(JSON.stringify({ version: "9.9.9", node: "", openssl: "", error: "listener one: too old a cipher" }))',
+  );
+  await fails(/version 9\.9\.9 can't take over: listener one: too old a cipher/, '--to', engine);
+});
+
+test('a master that fails at once, dies, hangs', async (t) => {
+  const main = 'dist/master/main.js';
+  await fails(/it ended during start \(exit code 3\).*spawning/s, '--to', spoilt(t, main, 'process.exit(3)'));
+  await fails(/it ended during start \(signal 9\)/, '--to', spoilt(t, main, 'process.kill(process.pid, "SIGKILL")'));
+  await fails(
+    /spawning was not done in time/,
+    '--timeout',
+    '2s',
+    '--to',
+    spoilt(t, main, 'setInterval(() => {}, 1000)'),
+  );
+  const setup = `export function openSetup() { throw new Error("can't go on from here"); }
+    export { openSetup as closeSetup, openSetup as identityOf, openSetup as keepSetup };
+    export { openSetup as openNextSetup, openSetup as certificateFor };`;
+  await fails(/can't go on from here/, '--to', spoilt(t, 'dist/master/setup.js', setup));
+});
+
+test('a worker that fails or hangs', async (t) => {
+  const main = 'dist/worker/main.js';
+  await fails(/the worker did not start: exit \(code 3\)/, '--to', spoilt(t, main, 'process.exit(3)'));
+  await fails(
+    /spawning was not done in time/,
+    '--timeout',
+    '2s',
+    '--to',
+    spoilt(t, main, 'setInterval(() => {}, 1000)'),
+  );
+});
+
+test('a candidate that is killed while it starts, and the serving master as well', async (t) => {
+  const copy = spoilt(t, 'dist/worker/main.js', 'setInterval(() => {}, 1000)');
+  const master = Number(proxy.log.all({ event: 'upgrade' }).at(-1)?.pid);
+  let from = proxy.log.lines.length;
+  const upgrade = upgradeByCommand(proxy, '--to', copy);
+  const { pid } = await proxy.log.waitFor({ process_type: 'master', event: 'startup' }, { from });
+  process.kill(Number(pid), 'SIGKILL');
+  assert.match((await upgrade).stderr, /it ended during start \(signal 9\)/);
+  assert.ok(isAlive(master));
+
+  from = proxy.log.lines.length;
+  const second = upgradeByCommand(proxy, '--to', copy);
+  const candidate = Number((await proxy.log.waitFor({ event: 'startup' }, { from })).pid);
+  process.kill(master, 'SIGKILL');
+  await proxy.log.waitFor({ event: 'ready' }, { from });
+  assert.is((await second).code, 71);
+  assert.equal(await survivors([candidate]), []);
+  await say(client, 'the same worker');
+  await serves(proxy);
+});
+
+test('a second upgrade while one is under way, and a reload', async (t) => {
+  const copy = spoilt(t, 'dist/worker/main.js', 'setInterval(() => {}, 1000)');
+  const from = proxy.log.lines.length;
+  const first = upgradeByCommand(proxy, '--timeout', '3s', '--to', copy);
+  await proxy.log.waitFor({ event: 'upgrade', phase: 'preflight' }, { from });
+  const second = await upgradeByCommand(proxy);
+  assert.is(second.code, 75);
+  assert.match(second.stderr, /another upgrade is under way/);
+  process.kill(proxy.keeperPid, 'SIGHUP');
+  const refused = await proxy.log.waitFor({ event: 'reload', outcome: 'refused' }, { from });
+  assert.match(refused.error_msg ?? '', /an upgrade is under way/);
+  assert.is((await first).code, 75);
+});
+
+test('what others can write is not run', async (t) => {
+  const copy = otherVersion('9.9.9');
+  t.after(copy.remove);
+  chmodSync(join(copy.directory, 'build'), 0o777);
+  await fails(/other users can change .*\/build/, '--to', copy.directory);
+});
+
+test(
+  'another user is not listened to',
+  async () => {
+    const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
+    const { code, stderr } = await ironsocketAs({ uid: 65_534 }, 'upgrade', '--control', control);
+    assert.is(code, 71, stderr);
+    await say(client, 'the same session');
+  },
+  { skip: process.geteuid?.() === 0 ? undefined : 'needs root' },
+);
+
+test('TERM during an upgrade ends the service in order', async (t) => {
+  const other = await startProxy({ listeners: [{ backend: echo.address }] });
+  const copy = spoilt(t, 'dist/worker/main.js', 'setInterval(() => {}, 1000)');
+  const upgrade = upgradeByCommand(other, '--to', copy);
+  await other.log.waitFor({ event: 'upgrade', phase: 'preflight' });
+  await other.stop();
+  assert.is.not((await upgrade).code, 0);
+});
+
+test('to a copy with another version and back, after all that', async (t) => {
+  const copy = otherVersion('9.9.9');
+  t.after(copy.remove);
+  const checked = await upgradeByCommand(proxy, '--check', '--to', copy.directory);
+  assert.is(checked.code, 0, checked.stderr);
+  assert.ok(checked.report?.checked);
+  assert.is(checked.report?.to, '9.9.9');
+  const there = await upgradeByCommand(proxy, '--to', copy.directory);
+  assert.is(there.code, 0, there.stderr);
+  assert.is(there.report?.to, '9.9.9');
+  assert.is(there.report?.path, copy.directory);
+  const back = await upgradeByCommand(proxy, '--to', join(import.meta.dirname, '../..'));
+  assert.is(back.code, 0, back.stderr);
+  assert.is(back.report?.from, '9.9.9');
+  assert.is(back.report?.keeper, 'replaced');
+  await serves(proxy);
+  await say(client, 'the same session still');
+  await upgradeBySignal(proxy);
+});

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Upgrades of a proxy under test, and other versions to upgrade to.
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { controlDirectory } from '../../src/admin/places.ts';
+import type { UpgradeReport } from '../../src/upgrade/report.ts';
+import { ironsocket } from './commands.ts';
+import type { RunningProxy } from './proxy.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** SIGUSR2; gives the generation when the new master serves and the keeper has been replaced. Throws when the upgrade fails. */
+export async function upgradeBySignal(proxy: RunningProxy): Promise<number> {
+  const from = proxy.log.lines.length;
+  process.kill(proxy.keeperPid, 'SIGUSR2');
+  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: /./ }, { from });
+  if (end.outcome !== 'committed') throw new Error(`the upgrade failed: ${end.error_msg}\n${proxy.log.tail()}`);
+  await proxy.log.waitFor({ event: 'keeper', state: 'replaced' }, { from });
+  return Number(end.generation);
+}
+
+export interface UpgradeOutcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly report: UpgradeReport | undefined;
+}
+
+/** `ironsocket upgrade --json` with more arguments. */
+export async function upgradeByCommand(proxy: RunningProxy, ...args: readonly string[]): Promise<UpgradeOutcome> {
+  const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
+  const { code, stdout, stderr } = await ironsocket('upgrade', '--control', control, '--json', ...args);
+  return { code, stdout, stderr, report: code === 0 ? (JSON.parse(stdout) as UpgradeReport) : undefined };
+}
+
+/** A copy of this project with another version. `change` may spoil it. Removed by `remove`. */
+export function otherVersion(version: string, change: (directory: string) => void = () => {}) {
+  const directory = mkdtempSync(join(tmpdir(), 'ironsocket-version-'));
+  for (const part of ['dist', 'package.json']) cpSync(join(root, part), join(directory, part), { recursive: true });
+  mkdirSync(join(directory, 'build/Release'), { recursive: true });
+  for (const file of ['keeper', 'ironsocket.node']) {
+    cpSync(join(root, 'build/Release', file), join(directory, 'build/Release', file));
+  }
+  if (existsSync(join(root, 'node_modules'))) symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+  const file = join(directory, 'package.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), version }));
+  change(directory);
+  return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
