@@ -164,6 +164,7 @@ void RelayThread::OnPrepares(size_t index) {
     if (error != 0) {
       epoll_.Remove(taking.fd.get());
       taking.fd.Reset();
+      taking.donor.Reset();
       return;
     }
     TakeBatch(taking, prepare);
