@@ -59,6 +59,7 @@
 #include "keeper/master.h"
 #include "keeper/say.h"
 #include "keeper/snapshot.h"
+#include "loop/clock.h"
 #include "net/systemd_sockets.h"
 
 namespace ironsocket {

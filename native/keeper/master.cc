@@ -6,10 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstring>
 
 #include "keeper/say.h"
+#include "loop/clock.h"
 
 namespace ironsocket {
 namespace {
@@ -57,12 +57,6 @@ std::string_view NameOf(Role role) {
       return "leaving";
   }
   return "";
-}
-
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
 }
 
 Status StartMaster(Master* master) {

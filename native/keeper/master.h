@@ -46,8 +46,6 @@ struct Master {
   std::vector<std::pair<int, pid_t>> waiting_signals;  // for the next one that is ready
 };
 
-int64_t NowMs();
-
 // Forks and executes `master->command` with a new channel as fd 3, in a session of its own. On
 // success pid, channel, ready and started_at are new.
 Status StartMaster(Master* master);

@@ -10,8 +10,9 @@
 #include <cerrno>
 
 #include "handoff/batch.h"
-#include "net/shortage.h"
+#include "loop/clock.h"
 #include "relay/relay_thread.h"
+#include "relay/transfer.h"
 
 namespace ironsocket {
 namespace {
@@ -20,15 +21,6 @@ constexpr size_t kBatchSessions = 64;  // few, because each waits for the whole 
 constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
 constexpr int64_t kAnswerMs = 5000;
-
-int64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000;
-}
-
-// It may be again later: descriptors on their way are counted for the whole user (unix(7)).
-bool IsPassing(int error) { return error == EAGAIN || error == ETOOMANYREFS || IsShortage(error); }
 
 bool IsStreamSocket(int fd) {
   int type = 0;
@@ -45,6 +37,7 @@ void RelayThread::BeginGiving(UniqueFd fd) {
   if (epoll_.Add(fd.get(), EPOLLIN, kGivingTag) != 0) return;  // its end tells the other side
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
+  giving_->most = kBatchSessions;
   GiveBatch();
 }
 
@@ -59,9 +52,7 @@ void RelayThread::GiveBatch() {
     if (fds.size() + 2 > kMaxBatchFds || frames.size() > kBatchBytes) break;
     fds.push_back(session->client.get());
     if (session->backend.valid()) fds.push_back(session->backend.get());
-    for (const UniqueFd* fd : {&session->client, &session->backend}) {
-      if (fd->valid()) epoll_.Remove(fd->get());
-    }
+    Unregister(session);
     EncodeSession(*session, now_ms_, &frames);
     session->timer.Cancel();
     session->moving = true;
@@ -75,7 +66,8 @@ void RelayThread::GiveBatch() {
     giving.prepared_ms = now_ms_;
     return;
   }
-  if (!IsPassing(-error)) return EndGiving();
+  // Descriptors on their way are counted for the whole user (unix(7)): ETOOMANYREFS.
+  if (!IsPassing(-error) && error != -ETOOMANYREFS) return EndGiving();
   ResumeBatch();
   giving.retry_ms = now_ms_ + kRetryMs;
 }
@@ -207,27 +199,18 @@ bool RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch) {
     session->client = std::move(prepare.fds[fd]);
     if (count == 2) session->backend = std::move(prepare.fds[fd + 1]);
     fd += count;
-    const uint64_t tag = reinterpret_cast<uint64_t>(session);
-    if (!IsStreamSocket(session->client.get()) ||
-        epoll_.Add(session->client.get(), kSessionEvents, tag) != 0) {
-      return false;
-    }
-    if (count == 2 &&
-        (!IsStreamSocket(session->backend.get()) ||
-         epoll_.Add(session->backend.get(), kSessionEvents, tag | kBackendBit) != 0)) {
-      return false;
-    }
+    const bool streams = IsStreamSocket(session->client.get()) &&
+                         (count == 1 || IsStreamSocket(session->backend.get()));
+    if (!streams || !Register(session)) return false;
   }
   return frames.empty() && fd == prepare.fds.size();
 }
 
 // Never ours: closing our descriptors changes nothing for the donor, who has its own.
 void RelayThread::Disown(Session* session) {
-  for (UniqueFd* fd : {&session->client, &session->backend}) {
-    if (!fd->valid()) continue;
-    epoll_.Remove(fd->get());
-    fd->Reset();
-  }
+  Unregister(session);
+  session->client.Reset();
+  session->backend.Reset();
   ReleaseBlocks(session);
   slab_.Destroy(session);
 }
@@ -245,14 +228,22 @@ void RelayThread::TakeIn(Session* session) {
 
 // --- both
 
+// Both of its sockets.
+bool RelayThread::Register(Session* session) {
+  const uint64_t tag = reinterpret_cast<uint64_t>(session);
+  return epoll_.Add(session->client.get(), kSessionEvents, tag) == 0 &&
+         (!session->backend.valid() ||
+          epoll_.Add(session->backend.get(), kSessionEvents, tag | kBackendBit) == 0);
+}
+
+void RelayThread::Unregister(Session* session) {
+  if (session->client.valid()) epoll_.Remove(session->client.get());
+  if (session->backend.valid()) epoll_.Remove(session->backend.get());
+}
+
 // Back into epoll, with its timer.
 void RelayThread::Watch(Session* session) {
-  const uint64_t tag = reinterpret_cast<uint64_t>(session);
-  if (epoll_.Add(session->client.get(), kSessionEvents, tag) != 0 ||
-      (session->backend.valid() &&
-       epoll_.Add(session->backend.get(), kSessionEvents, tag | kBackendBit) != 0)) {
-    return ResetBoth(session, CloseReason::kInternalError);
-  }
+  if (!Register(session)) return ResetBoth(session, CloseReason::kInternalError);
   Rearm(session);
   MarkReady(session);
 }

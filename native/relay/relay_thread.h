@@ -84,7 +84,7 @@ class RelayThread {
     bool prepared = false;
     int64_t prepared_ms = 0;
     int64_t retry_ms = 0;
-    size_t most = 64;  // sessions in a batch
+    size_t most = 1;  // sessions in a batch
     std::vector<Session*> batch;
   };
   struct Taking {
@@ -199,6 +199,8 @@ class RelayThread {
   bool RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);
   void Disown(Session* session);
   void TakeIn(Session* session);
+  bool Register(Session* session);
+  void Unregister(Session* session);
   void Watch(Session* session);
   void MarkReady(Session* session);
   void Rearm(Session* session);
