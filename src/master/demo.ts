@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: MIT
 // `--demo`: fills in what its configuration leaves open, a free port and a backend, and says what to type.
-import { chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/config.ts';
-import { serveDemo } from '../demo-backend.ts';
 import type { Identity } from '../native.ts';
 import { native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
+import type { Keeper } from './keeper.ts';
 import type { StateStore } from './state.ts';
 
 const portsTried = 20;
+const entry = fileURLToPath(new URL('../demo/main.js', import.meta.url));
+/** At the keeper. */
+const heldName = 'demo';
 
 /** Completes the configuration. */
 export function prepareDemo(
@@ -26,14 +32,29 @@ export function prepareDemo(
   return { config: { ...config, listeners }, demoDirectory };
 }
 
-/** Serves the page behind the demo, in this process; a dead master's connections to it are lost. */
-export async function startDemo({ current }: StateStore): Promise<void> {
-  if (current.demoDirectory === undefined) return;
-  const path = socketIn(current.demoDirectory);
-  await serveDemo(path);
-  // Only the worker's user connects; the directory keeps out all others.
-  if (current.identity !== undefined) chownSync(path, current.identity.uid, current.identity.gid);
-  else chmodSync(path, 0o600);
+/**
+ * Has the service behind the demo, in a process of its own that no master takes with it. It ends when the keeper, which has the other
+ * end of its channel, lets go of it.
+ */
+export async function startDemo({ current }: StateStore, keeper: Keeper): Promise<void> {
+  const { demoDirectory, identity } = current;
+  if (demoDirectory === undefined || keeper.held.has(heldName)) return;
+  const { a, b } = native.socketPair();
+  const child = spawn(process.execPath, ['--disable-sigusr1', entry, socketIn(demoDirectory)], {
+    stdio: ['ignore', 'ignore', 'inherit', b],
+    cwd: '/',
+    ...(identity === undefined ? {} : { uid: identity.uid, gid: identity.gid }),
+  });
+  child.on('error', (error) => log('error', 'system_error', failure("can't start the service behind the demo", error)));
+  native.closeFd({ fd: b });
+  keeper.put(heldName, a);
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      channel.close();
+      resolve();
+    };
+    const channel = native.openChannel({ fd: a, onMessage: done, onClose: done });
+  });
 }
 
 export function demoInvitation(address: string): string {

@@ -49,7 +49,7 @@ export async function startMaster(args: readonly string[]): Promise<void> {
   // A first master is ready when clients are served; a later one as soon as it can be told to stop.
   if (keeper.start > 0) keeper.ready();
   if (keeper.role === 'leaving') return leave(service);
-  await startDemo(state);
+  await startDemo(state, keeper);
   openControl(service);
   if (state.current.drainUntilMs !== undefined) return stop(service);
   await service.workers.started;
@@ -70,7 +70,7 @@ async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<
       log('error', 'system_error', failure('the worker does not accept', error));
     });
     candidacy.serving();
-    await startDemo(state);
+    await startDemo(state, keeper);
     openControl(service);
     watchCertificates(service);
     announce(service);

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The page behind `--demo`: an HTTP server on a unix socket that answers with what the PROXY header of the connection tells
-// (HAProxy's doc/proxy-protocol.txt, version 2).
-import { once } from 'node:events';
-import { rmSync } from 'node:fs';
-import { createServer as createHttpServer } from 'node:http';
-import { createServer, type Socket } from 'node:net';
+// What the PROXY header of a connection tells (HAProxy's doc/proxy-protocol.txt, version 2).
+import type { Socket } from 'node:net';
 
 const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 const fixedLength = 16;
@@ -12,50 +8,19 @@ const tlv = { ssl: 0x20, engine: 0xe0 } as const;
 /** Within the TLV `ssl`, after 5 bytes of flags and verification result. */
 const sslTlv = { version: 0x21, cipher: 0x23 } as const;
 
-interface Connection {
+export interface Connection {
   readonly client: string;
   readonly version: string;
   readonly cipher: string;
   readonly engine: string;
 }
 
-/** Listens; a socket file that is left of a dead process is replaced. */
-export async function serveDemo(path: string): Promise<void> {
-  const connections = new WeakMap<Socket, Connection>();
-  const http = createHttpServer((request, response) => {
-    response.setHeader('content-type', 'text/plain; charset=utf-8');
-    response.end(pageFor(connections.get(request.socket), request.headers.host));
-  });
-  const server = createServer(async (socket) => {
-    socket.on('error', () => {});
-    const header = await readHeader(socket);
-    if (header === undefined) {
-      socket.destroy();
-      return;
-    }
-    connections.set(socket, parseHeader(header));
-    http.emit('connection', socket);
-  });
-  rmSync(path, { force: true });
-  server.listen(path);
-  await once(server, 'listening');
+/** Takes the header off the connection, and nothing behind it; undefined when it has none. */
+export async function readConnection(socket: Socket): Promise<Connection | undefined> {
+  const header = await readHeader(socket);
+  return header === undefined ? undefined : parseHeader(header);
 }
 
-function pageFor(connection: Connection | undefined, host: string | undefined): string {
-  const { client = 'unknown', version = 'unknown', cipher = 'unknown', engine = 'unknown' } = connection ?? {};
-  return [
-    'It works: this page came over TLS, which ironsocket ended.',
-    '',
-    `host            ${host ?? 'none'}`,
-    `client          ${client}`,
-    `TLS version     ${version}`,
-    `cipher suite    ${cipher}`,
-    `record engine   ${engine}`,
-    '',
-  ].join('\n');
-}
-
-/** The whole header, and nothing behind it; undefined when this is none. */
 async function readHeader(socket: Socket): Promise<Buffer | undefined> {
   const fixed = await readExactly(socket, fixedLength);
   if (fixed === undefined || !fixed.subarray(0, signature.length).equals(signature)) return undefined;
