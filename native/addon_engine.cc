@@ -140,14 +140,16 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
   method("giveSessions", [](const CallbackInfo& info, Engine* engine) {
     Arguments arguments(info.Env(), info[0]);
     std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);
-    if (arguments.ok()) engine->GiveSessions(std::move(pairs));
+    const uint32_t most = arguments.Has("most") ? arguments.Unsigned("most") : kBatchSessions;
+    if (arguments.ok()) engine->GiveSessions(std::move(pairs), most);
     return Undefined(info);
   });
   method("takeSessions", [](const CallbackInfo& info, Engine* engine) {
     Arguments arguments(info.Env(), info[0]);
     std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);
     const int donor = arguments.Fd("donor");
-    if (arguments.ok()) engine->TakeSessions(std::move(pairs), donor);
+    const uint32_t answers = arguments.Has("answers") ? arguments.Unsigned("answers") : UINT32_MAX;
+    if (arguments.ok()) engine->TakeSessions(std::move(pairs), donor, answers);
     return Undefined(info);
   });
   method("handoffPauses", [](const CallbackInfo& info, Engine* engine) -> Value {

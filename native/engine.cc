@@ -250,17 +250,17 @@ void Engine::EndSessions() {
 
 size_t Engine::relay_threads() const { return impl_->relays.size(); }
 
-void Engine::GiveSessions(std::vector<UniqueFd> pairs) {
+void Engine::GiveSessions(std::vector<UniqueFd> pairs, uint32_t most) {
   for (size_t i = 0; i < impl_->relays.size() && i < pairs.size(); ++i) {
-    impl_->relays[i]->GiveSessions(std::move(pairs[i]));
+    impl_->relays[i]->GiveSessions(std::move(pairs[i]), most);
   }
 }
 
-void Engine::TakeSessions(std::vector<UniqueFd> pairs, int donor) {
+void Engine::TakeSessions(std::vector<UniqueFd> pairs, int donor, uint32_t answers) {
   for (const auto& relay : impl_->relays) relay->StopGiving();
   for (size_t i = 0; i < pairs.size(); ++i) {
     RelayThread& relay = *impl_->relays[i % impl_->relays.size()];
-    relay.TakeSessions(std::move(pairs[i]), UniqueFd(fcntl(donor, F_DUPFD_CLOEXEC, 3)));
+    relay.TakeSessions(std::move(pairs[i]), UniqueFd(fcntl(donor, F_DUPFD_CLOEXEC, 3)), answers);
   }
 }
 

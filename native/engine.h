@@ -18,6 +18,9 @@
 
 namespace ironsocket {
 
+// Sessions in one batch to another worker: few, because each waits for the whole batch's way there.
+inline constexpr uint32_t kBatchSessions = 64;
+
 // Order and names are those of `counterNames` in src/native.ts.
 enum class Counter : size_t {
   kConnectionsAccepted,
@@ -128,9 +131,10 @@ class Engine {
   // Sessions go to another worker: each relay thread gives its own to the thread that has the other
   // end of its pair (SOCK_SEQPACKET), also those that come later. As many pairs as relay threads;
   // the recipient may have another number of them. An engine that takes no longer gives. `donor`:
-  // pidfd of the worker that gives.
-  void GiveSessions(std::vector<UniqueFd> pairs);
-  void TakeSessions(std::vector<UniqueFd> pairs, int donor);
+  // pidfd of the worker that gives. For tests: fewer in a batch, and batches that are answered
+  // before the next one waits for the donor's end.
+  void GiveSessions(std::vector<UniqueFd> pairs, uint32_t most = kBatchSessions);
+  void TakeSessions(std::vector<UniqueFd> pairs, int donor, uint32_t answers = UINT32_MAX);
   size_t relay_threads() const;
   // Microseconds: the longest pause of a session that was taken, and the bound under which 99 of
   // 100 of them were.

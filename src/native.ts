@@ -142,11 +142,18 @@ export interface Engine {
   relayThreads(): number;
   /**
    * Sessions, also those that come later, go to another worker: one end of a SOCK_SEQPACKET pair for each relay thread. Takes the fds.
-   * Done when `sessions_open` is 0; `sessions_given` counts them.
+   * Done when `sessions_open` is 0; `sessions_given` counts them. `most`: sessions in a batch, for tests; with 0 none go.
    */
-  giveSessions(options: { readonly fds: readonly number[] }): void;
-  /** The other ends. Takes `fds`; `donor` is a pidfd of the worker that gives. */
-  takeSessions(options: { readonly fds: readonly number[]; readonly donor: number }): void;
+  giveSessions(options: { readonly fds: readonly number[]; readonly most?: number | undefined }): void;
+  /**
+   * The other ends. Takes `fds`; `donor` is a pidfd of the worker that gives. `answers`: for tests; after so many batches of a thread the
+   * next one is left where it is until the donor has closed its end, and the log says `paused`.
+   */
+  takeSessions(options: {
+    readonly fds: readonly number[];
+    readonly donor: number;
+    readonly answers?: number | undefined;
+  }): void;
   /** Microseconds that sessions stood still which this worker took: the longest, and a bound that 99 of 100 were under. */
   handoffPauses(): { readonly longestUs: number; readonly p99Us: number };
   snapshot(out: BigUint64Array): void;

@@ -17,7 +17,6 @@
 namespace ironsocket {
 namespace {
 
-constexpr size_t kBatchSessions = 64;  // few, because each waits for the whole batch's way there
 constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
 constexpr int64_t kAnswerMs = 5000;
@@ -32,12 +31,12 @@ bool IsStreamSocket(int fd) {
 
 // --- donor
 
-void RelayThread::BeginGiving(UniqueFd fd) {
+void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
   EndGiving();
   if (epoll_.Add(fd.get(), EPOLLIN, kGivingTag) != 0) return;  // its end tells the other side
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
-  giving_->most = kBatchSessions;
+  giving_->most = most;
   GiveBatch();
 }
 
@@ -137,15 +136,24 @@ void RelayThread::EndGiving() {
 
 // --- recipient
 
-void RelayThread::BeginTaking(UniqueFd fd, UniqueFd donor) {
+void RelayThread::BeginTaking(UniqueFd fd, UniqueFd donor, uint32_t answers) {
   const uint64_t tag = kTakingTag + takings_.size();
   if (epoll_.Add(fd.get(), EPOLLIN, tag) != 0) return;
-  takings_.push_back({std::move(fd), std::move(donor)});
+  takings_.push_back({std::move(fd), std::move(donor), answers});
 }
 
-void RelayThread::OnPrepares(size_t index) {
+// For tests: the batch lies there until the donor has ended its side.
+bool RelayThread::Waits(size_t index, uint32_t events) {
+  if (takings_[index].answers > 0 || (events & EPOLLHUP)) return false;
+  epoll_.Modify(takings_[index].fd.get(), 0, kTakingTag + index);
+  LogLine(state_.log, Level::kInfo, "upgrade").Add("paused", true).Send();
+  return true;
+}
+
+void RelayThread::OnPrepares(size_t index, uint32_t events) {
   for (;;) {
     Taking& taking = takings_[index];
+    if (Waits(index, events)) return;
     Prepare prepare;
     const int error = ReceivePrepare(taking.fd.get(), &prepare);
     if (error == -EAGAIN) return;
@@ -160,6 +168,7 @@ void RelayThread::OnPrepares(size_t index) {
       return;
     }
     TakeBatch(taking, prepare);
+    --taking.answers;
   }
 }
 

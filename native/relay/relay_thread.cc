@@ -50,14 +50,14 @@ void RelayThread::Adopt(std::unique_ptr<Established> session) {
 
 void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, {}}); }
 
-void RelayThread::GiveSessions(UniqueFd fd) {
-  inbox_.Push({Command::kGive, nullptr, std::move(fd), {}});
+void RelayThread::GiveSessions(UniqueFd fd, uint32_t most) {
+  inbox_.Push({Command::kGive, nullptr, std::move(fd), {}, most});
 }
 
 void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}, {}}); }
 
-void RelayThread::TakeSessions(UniqueFd fd, UniqueFd donor) {
-  inbox_.Push({Command::kTake, nullptr, std::move(fd), std::move(donor)});
+void RelayThread::TakeSessions(UniqueFd fd, UniqueFd donor, uint32_t answers) {
+  inbox_.Push({Command::kTake, nullptr, std::move(fd), std::move(donor), answers});
 }
 
 void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}, {}}); }
@@ -97,13 +97,13 @@ void RelayThread::TakeInbox() {
         }
         break;
       case Command::kGive:
-        BeginGiving(std::move(message.fd));
+        BeginGiving(std::move(message.fd), message.limit);
         break;
       case Command::kStopGiving:
         EndGiving();
         break;
       case Command::kTake:
-        BeginTaking(std::move(message.fd), std::move(message.donor));
+        BeginTaking(std::move(message.fd), std::move(message.donor), message.limit);
         break;
       case Command::kEndSessions:
         for (Session* session = all_; session;) {
@@ -125,7 +125,9 @@ void RelayThread::Dispatch(const epoll_event& event) {
   const uint64_t tag = event.data.u64;
   if (tag == kInboxTag) return TakeInbox();
   if (tag == kGivingTag) return giving_ ? OnAnswers() : void();
-  if (tag < kFirstSessionTag) return OnPrepares(static_cast<size_t>(tag - kTakingTag));
+  if (tag < kFirstSessionTag) {
+    return OnPrepares(static_cast<size_t>(tag - kTakingTag), event.events);
+  }
   auto* session = reinterpret_cast<Session*>(event.data.u64 & ~kBackendBit);
   if (session->dead || session->moving) return;
   const bool error = event.events & EPOLLERR;

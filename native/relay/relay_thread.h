@@ -55,11 +55,12 @@ class RelayThread {
   void Adopt(std::unique_ptr<Established> session);
   void EndSessions();
   // All sessions, also those that come later, go to the relay thread of another worker that has the
-  // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed. `donor`: pidfd of the
-  // process that gives.
-  void GiveSessions(UniqueFd fd);
+  // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed, at most `most` in a
+  // batch. `donor`: pidfd of the process that gives; after `answers` batches the next waits for its
+  // end.
+  void GiveSessions(UniqueFd fd, uint32_t most);
   void StopGiving();  // who takes back must not give at the same time
-  void TakeSessions(UniqueFd fd, UniqueFd donor);
+  void TakeSessions(UniqueFd fd, UniqueFd donor, uint32_t answers);
   void Stop();
   void Join();
 
@@ -76,6 +77,7 @@ class RelayThread {
     std::unique_ptr<Established> session;
     UniqueFd fd;
     UniqueFd donor;
+    uint32_t limit = 0;  // `most` or `answers`
   };
   // A donor's side of a pair: one batch at a time is on its way.
   struct Giving {
@@ -84,12 +86,13 @@ class RelayThread {
     bool prepared = false;
     int64_t prepared_ms = 0;
     int64_t retry_ms = 0;
-    size_t most = 1;  // sessions in a batch
+    size_t most;  // sessions in a batch; 0: none go, for tests
     std::vector<Session*> batch;
   };
   struct Taking {
     UniqueFd fd;
     UniqueFd donor;
+    uint32_t answers;  // before it waits, for tests
   };
   // Opened application data of several records, to be written in one go.
   struct Gather {
@@ -184,7 +187,7 @@ class RelayThread {
   bool ParkPipe(Block* block, size_t length);
 
   // handoff.cc
-  void BeginGiving(UniqueFd fd);
+  void BeginGiving(UniqueFd fd, uint32_t most);
   void GiveBatch();
   void ResumeBatch();
   void OnAnswer(Answer answer);
@@ -192,8 +195,9 @@ class RelayThread {
   void OnAnswers();
   void TickGiving();
   void EndGiving();
-  void BeginTaking(UniqueFd fd, UniqueFd donor);
-  void OnPrepares(size_t index);
+  void BeginTaking(UniqueFd fd, UniqueFd donor, uint32_t answers);
+  void OnPrepares(size_t index, uint32_t events);
+  bool Waits(size_t index, uint32_t events);
   void TakeBatch(const Taking& taking, Prepare& prepare);
   bool IsDead(const Taking& taking) const;
   bool RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);

@@ -7,7 +7,7 @@ import { type AdminHandler, serveAdmin } from '../admin/server.ts';
 import { SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import { phases, type UpgradeRequest } from '../upgrade/report.ts';
+import { pausePoints, type UpgradeRequest } from '../upgrade/report.ts';
 import { defaultTimeoutMs } from '../upgrade/upgrader.ts';
 import type { Service } from './service.ts';
 import { statusOf } from './status.ts';
@@ -31,7 +31,7 @@ function upgradeRequest({ to, check, timeoutMs, pauseAt }: AdminRequest): Upgrad
     to: typeof to === 'string' ? to : undefined,
     check: check === true,
     timeoutMs: typeof timeoutMs === 'number' && timeoutMs > 0 ? timeoutMs : defaultTimeoutMs,
-    pauseAt: phases.find((phase) => phase === pauseAt),
+    pauseAt: pausePoints.find((point) => point === pauseAt),
   };
 }
 

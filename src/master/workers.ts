@@ -5,6 +5,7 @@ import { RetryError, SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
 import type { EngineCounters } from '../worker/counters.ts';
+import type { HandoffStep } from '../worker/handoff-step.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
 import { nextDelay } from './backoff.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
@@ -178,21 +179,24 @@ export class Workers {
    * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them, a pidfd of ours as the last;
    * they are closed after it. Settles when no more go.
    */
-  async give(forward: (fds: readonly number[]) => void): Promise<{ readonly moved: number; readonly kept: number }> {
+  async give(
+    forward: (fds: readonly number[]) => void,
+    pauseAt?: HandoffStep,
+  ): Promise<{ readonly moved: number; readonly kept: number }> {
     const worker = this.#worker;
     // It has ended with its last session, or is about to.
     if (worker === undefined || this.#told !== undefined) return { moved: 0, kept: 0 };
     const given = Promise.withResolvers<{ readonly moved: number; readonly kept: number }>();
     this.#giving = { forward, given: given.resolve };
-    worker.send({ type: 'give' });
+    worker.send({ type: 'give', pauseAt });
     const result = await given.promise;
     this.#giving = undefined;
     return result;
   }
 
   /** The worker takes sessions of another one. Descriptors are borrowed. */
-  take(fds: readonly number[]): void {
-    this.#worker?.send({ type: 'take' }, fds);
+  take(fds: readonly number[], pauseAt?: HandoffStep): void {
+    this.#worker?.send({ type: 'take', pauseAt }, fds);
   }
 
   #onGiving(worker: WorkerProcess, pairs: readonly number[]): void {

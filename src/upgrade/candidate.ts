@@ -53,7 +53,7 @@ export function openCandidacy(keeper: Keeper): Candidacy {
 }
 
 function obey({ state, workers }: Service, message: ToCandidate, fds: readonly number[]): void {
-  if (message.type === 'take') workers.take(fds);
+  if (message.type === 'take') workers.take(fds, message.pauseAt);
   if (message.type === 'report') state.update({ lastUpgrade: message.report });
   if (message.type === 'left') {
     state.update({ countersBefore: addCounters(message.counters, state.current.countersBefore) });

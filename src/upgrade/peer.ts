@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the serving master and the candidate say to each other, over a socket pair of their own.
 import type { EngineCounters } from '../worker/counters.ts';
+import type { HandoffStep } from '../worker/handoff-step.ts';
 import type { UpgradeSummary } from './report.ts';
 
 /** At the keeper. */
@@ -16,7 +17,7 @@ export type ToServing =
 
 export type ToCandidate =
   /** With the descriptors of the old worker's `giving`, and a pidfd of it as the last. */
-  | { readonly type: 'take' }
+  | { readonly type: 'take'; readonly pauseAt?: HandoffStep | undefined }
   | { readonly type: 'report'; readonly report: UpgradeSummary }
   /** The old worker's last numbers. */
   | { readonly type: 'left'; readonly counters: EngineCounters };

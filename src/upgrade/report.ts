@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What an upgrade tells: of each phase when it has passed, and at its end.
 import { log } from '../observe/log.ts';
+import { type HandoffStep, handoffSteps } from '../worker/handoff-step.ts';
 
 export const phases = ['preflight', 'spawning', 'switching', 'committed', 'handing-off'] as const;
 export type Phase = (typeof phases)[number];
@@ -14,9 +15,12 @@ export interface UpgradeRequest {
   readonly check: boolean;
   /** For everything up to the commit. */
   readonly timeoutMs: number;
-  /** For tests: this phase does not pass. Only in a service that was started with IRONSOCKET_TEST_PAUSES set. */
-  readonly pauseAt?: Phase | undefined;
+  /** For tests: this phase does not pass, or the handoff stops there. Only in a service that was started with IRONSOCKET_TEST_PAUSES set. */
+  readonly pauseAt?: PausePoint | undefined;
 }
+
+export type PausePoint = Phase | HandoffStep;
+export const pausePoints: readonly PausePoint[] = [...phases, ...handoffSteps];
 
 export interface PhaseReport {
   readonly phase: Phase;
@@ -68,6 +72,11 @@ export async function pausePoint({ pauseAt }: UpgradeRequest, phase: Phase): Pro
   if (pauseAt !== phase || process.env.IRONSOCKET_TEST_PAUSES === undefined) return;
   log('info', 'upgrade', { phase, paused: true });
   await new Promise(() => {});
+}
+
+/** Of a request that wants to stop there. */
+export function handoffStepOf({ pauseAt }: UpgradeRequest): HandoffStep | undefined {
+  return process.env.IRONSOCKET_TEST_PAUSES === undefined ? undefined : handoffSteps.find((step) => step === pauseAt);
 }
 
 export function logCommitted({ from, to, path, generation, sessions }: UpgradeReport): void {

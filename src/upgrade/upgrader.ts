@@ -11,7 +11,16 @@ import { countSessions, moveSessions } from './handoff.ts';
 import { findInstallation, type Installation, ownRoot } from './installation.ts';
 import { preflight } from './preflight.ts';
 import type { UpgradeReport, UpgradeRequest, UpgradeSummary } from './report.ts';
-import { logCommitted, logFailed, logPhase, type Moved, type Phase, type PhaseReport, pausePoint } from './report.ts';
+import {
+  handoffStepOf,
+  logCommitted,
+  logFailed,
+  logPhase,
+  type Moved,
+  type Phase,
+  type PhaseReport,
+  pausePoint,
+} from './report.ts';
 import { Standby } from './standby.ts';
 
 export const defaultTimeoutMs = 30_000;
@@ -140,10 +149,12 @@ export class Upgrader {
     tell(last);
     const moving = monotonicMs();
     this.#phase = 'handing-off';
-    const moved = await moveSessions(this.#service().workers, standby).catch((error: Error) => ({
-      ...report.sessions,
-      reason: error.message,
-    }));
+    const moved = await moveSessions(this.#service().workers, standby, handoffStepOf(request)).catch(
+      (error: Error) => ({
+        ...report.sessions,
+        reason: error.message,
+      }),
+    );
     const handedOff = { phase: 'handing-off', ms: monotonicMs() - moving } as const;
     tell(handedOff);
     const done = { ...report, sessions: moved, phases: [...report.phases, last, handedOff], keeper: outcome };

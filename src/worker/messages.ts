@@ -4,6 +4,7 @@
 import type { KernelDirections } from '../config/config.ts';
 import type { Identity, LogLevel, Plan } from '../native.ts';
 import type { EngineCounters } from './counters.ts';
+import type { HandoffStep } from './handoff-step.ts';
 
 /** Everything a worker needs. It reads no file. */
 export interface WorkerPlan {
@@ -32,9 +33,9 @@ export type ToWorker =
   /** The answer is `counters`. */
   | { readonly type: 'counters' }
   /** Sessions go to another worker. `giving` and `given` follow. */
-  | { readonly type: 'give' }
+  | { readonly type: 'give'; readonly pauseAt?: HandoffStep | undefined }
   /** Sessions come from another worker: the descriptors of its `giving`, and a pidfd of it as the last. */
-  | { readonly type: 'take' }
+  | { readonly type: 'take'; readonly pauseAt?: HandoffStep | undefined }
   /** First word of a master that has taken the place of a dead one. The answer is `status`. */
   | { readonly type: 'master'; readonly pid: number }
   /** Take no more connections; `drained` follows when the last has ended. A worker that does not serve yet just ends. */

@@ -7,6 +7,7 @@ import { exitCodes } from '../errors.ts';
 import { type Engine, type EngineEvent, native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
 import { readCounters } from './counters.ts';
+import { type HandoffStep, limitsAt } from './handoff-step.ts';
 import { type Link, openLink } from './link.ts';
 import { mapDescriptors, type ToMaster, type ToWorker, type WorkerPlan } from './messages.ts';
 import { createResolver, type Resolver } from './resolver.ts';
@@ -32,6 +33,8 @@ interface Service {
   draining: boolean;
   /** Sessions that were ended before they had. */
   cut: number;
+  /** For tests. */
+  pauseAt?: HandoffStep | undefined;
 }
 
 export function startWorker(): void {
@@ -70,10 +73,10 @@ function obey(
       if (service !== undefined) link.send({ type: 'counters', counters: readCounters(service.engine) });
       return service;
     case 'give':
-      if (service?.configured) void give(link, service.engine);
+      if (service?.configured) void give(link, service, message.pauseAt);
       return service;
     case 'take':
-      take(service, fds);
+      take(service, fds, message.pauseAt);
       return service;
     case 'master':
       if (service?.configured) {
@@ -181,13 +184,15 @@ function withAddresses({ plan }: WorkerPlan, resolver: Resolver) {
 }
 
 /** One pair for each relay thread: sessions go from thread to thread, past JavaScript. */
-async function give(link: Link<ToMaster>, engine: Engine): Promise<void> {
+async function give(link: Link<ToMaster>, service: Service, pauseAt?: HandoffStep): Promise<void> {
+  const { engine } = service;
+  service.pauseAt = pauseAt;
   const pairs = Array.from({ length: engine.relayThreads() }, () => native.socketPair());
   const theirs = pairs.map(({ b }) => b);
   link.send({ type: 'giving' }, theirs);
   // Nobody else may hold an end: the death of either side must be seen at the other.
   for (const fd of theirs) native.closeFd({ fd });
-  engine.giveSessions({ fds: pairs.map(({ a }) => a) });
+  engine.giveSessions({ fds: pairs.map(({ a }) => a), ...limitsAt(pauseAt) });
   let { sessions_given: moved, sessions_open: kept } = readCounters(engine);
   for (let movedAt = Date.now(); kept > 0 && Date.now() - movedAt < giveLimitMs; ) {
     await wait(givePollMs);
@@ -198,12 +203,13 @@ async function give(link: Link<ToMaster>, engine: Engine): Promise<void> {
   link.send({ type: 'given', moved, kept });
 }
 
-function take(service: Service | undefined, fds: readonly number[]): void {
+function take(service: Service | undefined, fds: readonly number[], pauseAt?: HandoffStep): void {
   const donor = fds.at(-1) ?? -1;
   const pairs = fds.slice(0, -1);
-  if (service?.configured) service.engine.takeSessions({ fds: pairs, donor });
+  if (service?.configured) service.engine.takeSessions({ fds: pairs, donor, ...limitsAt(pauseAt) });
   else for (const fd of pairs) native.closeFd({ fd });
   native.closeFd({ fd: donor });
+  if (pauseAt === 'no-batch') log('info', 'upgrade', { paused: true });
 }
 
 /** The engine has its own duplicates; the log was taken. */
@@ -217,7 +223,8 @@ function closeAll(worker: WorkerPlan): void {
 function react(link: Link<ToMaster>, service: Service, event: EngineEvent): void {
   switch (event.type) {
     case 'drained':
-      leave(link, service);
+      if (service.pauseAt === 'all-given') log('info', 'upgrade', { paused: true });
+      else leave(link, service);
       break;
     case 'backend-failed':
       service.resolver.failed(event.listener);
