@@ -22,6 +22,7 @@
       'sources': [
         'native/keeper.cc',
         'native/keeper/master.cc',
+        'native/keeper/notifier.cc',
         'native/keeper/say.cc',
         'native/keeper/snapshot.cc',
         'native/control/channel.cc',

@@ -22,6 +22,9 @@
 //                     drop NAME
 //                     ready         from now on a master that dies is started again
 //                     exit CODE     all is done; the serving one's CODE is the service's
+//                     state serving TEXT, state reloading TEXT, state draining MILLISECONDS
+//                                   how the service fares, which the service manager is told
+//                                   (keeper/notifier.h); only the serving master is listened to
 //
 // An upgrade begins with a second master, the candidate. The serving one says
 //                     candidate KEEPER\0PROGRAM\0ARGUMENT...   may come with a descriptor, which
@@ -57,6 +60,7 @@
 
 #include "control/memfd.h"
 #include "keeper/master.h"
+#include "keeper/notifier.h"
 #include "keeper/say.h"
 #include "keeper/snapshot.h"
 #include "loop/clock.h"
@@ -74,6 +78,7 @@ constexpr int64_t kLongestDelay = 5'000;
 constexpr int64_t kReadyLimit = 60'000;  // a master that has not said `ready` by then hangs
 constexpr int64_t kLeaveLimit = 1'000;   // for a master, after `exit` or the second TERM
 constexpr int64_t kReapLimit = 5'000;    // for killed children, one of which may hang in the kernel
+constexpr int64_t kDrainReserve = 10'000;  // after a drain's limit, before the manager kills us
 
 int ToNumber(std::string_view text, int fallback) {
   int number = 0;
@@ -112,6 +117,7 @@ class Keeper {
   void ReadMessages(Master* master);
   void OnMessage(Master* master, const std::string& message, std::vector<UniqueFd> fds);
   void OnExit(Master* master, int code);
+  void OnState(const Master& master, const std::string& state);
 
   void AddCandidate(Master* serving, std::string_view words, std::vector<UniqueFd> fds);
   void Commit(Master* serving);
@@ -128,11 +134,14 @@ class Keeper {
   Status Execute(const std::string& program);
 
   void Tell(Master* master, const std::string& message, std::span<const int> fds = {});
+  void Notify(std::string lines);
+  void ComplainOfManager();
   void Complain(std::string_view level, std::initializer_list<LogField> fields);
   int LogFd();
 
   Snapshot state_;
   UniqueFd signals_;
+  std::optional<Notifier> notifier_;
   bool becomes_next_ = false;    // after a commit
   std::string candidate_ended_;  // not empty: why the candidate is being killed
 };
@@ -178,6 +187,8 @@ void Keeper::Prepare() {
   }
   ::sigprocmask(SIG_SETMASK, &set, nullptr);
   signals_.Reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  notifier_.emplace(std::exchange(state_.notices, {}));
+  ComplainOfManager();
 }
 
 int Keeper::Run() {
@@ -190,6 +201,8 @@ int Keeper::Run() {
     if (Finished()) break;
     WaitForEvents();
     KillWhatHangs();
+    notifier_->Tick();
+    ComplainOfManager();
   }
   KillAndReapAll();
   return *state_.exit_code;
@@ -231,6 +244,7 @@ Master* Keeper::Find(Role role) {
 int Keeper::TimeoutMs() {
   std::optional<int64_t> until = state_.leave_at;
   auto bound = [&](int64_t limit) { until = until ? std::min(*until, limit) : limit; };
+  if (notifier_->due_at()) bound(*notifier_->due_at());
   for (const Master& master : state_.masters) {
     if (master.pid == -1) bound(master.start_at);
     if (master.pid != -1 && !master.ready) bound(master.started_at + kReadyLimit);
@@ -284,6 +298,7 @@ void Keeper::OnSignal(int signal, pid_t sender) {
 
 void Keeper::OnTermination(int signal, pid_t sender) {
   state_.terminations += 1;
+  if (state_.terminations == 1) Notify("STOPPING=1\nSTATUS=stopping");
   EndCandidate("the service was told to end");
   Master* serving = Find(Role::kServing);
   if (serving != nullptr && !serving->ever_ready) return Leave(0, 0);  // nobody is served yet
@@ -361,6 +376,8 @@ void Keeper::OnMessage(Master* master, const std::string& message, std::vector<U
     if (master->role == Role::kCandidate && other != nullptr) Tell(other, "candidate-ready");
   } else if (word == "exit") {
     OnExit(master, ToNumber(argument, kExitInternal));
+  } else if (word == "state") {
+    OnState(*master, argument);
   } else if (word == "candidate" && serving) {
     AddCandidate(master, argument, std::move(fds));
   } else if (word == "commit" && serving) {
@@ -375,6 +392,22 @@ void Keeper::OnMessage(Master* master, const std::string& message, std::vector<U
 void Keeper::OnExit(Master* master, int code) {
   master->end_by = NowMs() + kLeaveLimit;
   if (master->role == Role::kServing && !state_.exit_code) state_.exit_code = code;
+}
+
+void Keeper::OnState(const Master& master, const std::string& state) {
+  // One that leaves has been told so, but may not have read it yet.
+  if (master.role != Role::kServing) return;
+  const std::string line = state.substr(0, state.find('\n'));
+  const std::string word = line.substr(0, line.find(' '));
+  const std::string text = line.substr(std::min(line.size(), word.size() + 1));
+  if (word == "draining") {
+    const int64_t limit = ToNumber(text, 0) + kDrainReserve;
+    return Notify("EXTEND_TIMEOUT_USEC=" + std::to_string(limit * 1000) +
+                  "\nSTATUS=stopping, sessions have " + text + " ms to end");
+  }
+  if (state_.terminations > 0) return;
+  if (word == "serving") Notify(Ready() + "\nSTATUS=" + text);
+  if (word == "reloading") Notify(ReloadingNow() + "\nSTATUS=" + text);
 }
 
 // ---- upgrade
@@ -470,6 +503,8 @@ void Keeper::ScheduleStart(Master* master, const std::string& reason) {
                      {"error_desc", reason},
                      {"role", std::string(NameOf(master->role))},
                      {"delay_ms", std::to_string(delay)}});
+  if (master->role != Role::kServing || state_.terminations > 0) return;
+  Notify("STATUS=the master died and is started again: " + reason);
 }
 
 void Keeper::Remove(const Master* master) {
@@ -519,6 +554,7 @@ void Keeper::BecomeNext() {
 // Signals stay blocked over it, and those that wait go on waiting (execve(2)). Returns on failure.
 Status Keeper::Execute(const std::string& program) {
   UniqueFd snapshot;
+  state_.notices = notifier_->waiting();
   Status status = TextToMemfd("ironsocket-keeper", EncodeSnapshot(state_), &snapshot);
   if (!status.ok()) return status;
   auto mark = [&](int flags) {
@@ -542,6 +578,19 @@ void Keeper::Tell(Master* master, const std::string& message, std::span<const in
     Complain("error", {{"error_msg", "the master does not take messages"},
                        {"error_desc", std::strerror(status.error)}});
   }
+}
+
+void Keeper::Notify(std::string lines) {
+  notifier_->Send(std::move(lines));
+  ComplainOfManager();
+}
+
+void Keeper::ComplainOfManager() {
+  const std::optional<Status> failure = notifier_->TakeFailure();
+  if (!failure) return;
+  const std::string reason = std::string(failure->syscall) + ": " + std::strerror(failure->error);
+  Complain("warn", {{"error_msg", "the service manager can't be told how the service fares"},
+                    {"error_desc", reason}});
 }
 
 void Keeper::Complain(std::string_view level, std::initializer_list<LogField> fields) {

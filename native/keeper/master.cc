@@ -6,8 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 
+#include "keeper/notifier.h"
 #include "keeper/say.h"
 #include "loop/clock.h"
 
@@ -27,6 +29,7 @@ constexpr int kChannelFd = 3;
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const char* variable : kManagerVariables) ::unsetenv(variable);
   std::vector<char*> arguments;
   for (const std::string& word : master.command) {
     arguments.push_back(const_cast<char*>(word.c_str()));

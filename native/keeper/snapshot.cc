@@ -92,6 +92,10 @@ bool TakeField(std::string_view name, std::string_view value, Snapshot* out) {
   if (name == "terminations") return TakeNumber(&value, &out->terminations);
   if (name == "exit") return TakeNumber(&value, &out->exit_code.emplace());
   if (name == "leave") return TakeNumber(&value, &out->leave_at.emplace());
+  if (name == "notice") {
+    out->notices.emplace_back(value);
+    return true;
+  }
   if (name == "master") return TakeMaster(value, &out->masters.emplace_back());
   return out->masters.empty() || TakeFieldOfMaster(name, value, &out->masters.back());
 }
@@ -105,6 +109,7 @@ std::string EncodeSnapshot(const Snapshot& snapshot) {
   AddField(&out, "terminations", std::to_string(snapshot.terminations));
   if (snapshot.exit_code) AddField(&out, "exit", std::to_string(*snapshot.exit_code));
   if (snapshot.leave_at) AddField(&out, "leave", std::to_string(*snapshot.leave_at));
+  for (const std::string& notice : snapshot.notices) AddField(&out, "notice", notice);
   for (const Master& master : snapshot.masters) AddMaster(&out, master);
   return out;
 }

@@ -7,6 +7,7 @@
 //   terminations NUMBER
 //   exit CODE                                the service is ending with it; may be missing
 //   leave NUMBER                             when at the latest; may be missing
+//   notice TEXT                              for the service manager, not sent yet; any number
 //   master ROLE PID READY EVER_READY STARTS STARTED_AT START_AT DELAY END_BY    END_BY -1: none
 //     keeper PATH                            these belong to the master before them
 //     word TEXT                              of its command, in their order
@@ -17,6 +18,7 @@
 // Fields of other names are skipped, so that a later version can add some without a new number.
 #pragma once
 
+#include <deque>
 #include <list>
 #include <optional>
 #include <string>
@@ -34,6 +36,7 @@ struct Snapshot {
   int terminations = 0;
   std::optional<int> exit_code;
   std::optional<int64_t> leave_at;
+  std::deque<std::string> notices;
   std::list<Master> masters;
 };
 

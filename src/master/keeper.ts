@@ -37,6 +37,10 @@ export interface Keeper {
   drop(name: string): void;
   /** From now on a master that dies is started again. */
   ready(): void;
+  /** How the service fares, for the service manager; `text` is one line for people. Heeded of the serving master alone. */
+  tell(state: 'serving' | 'reloading', text: string): void;
+  /** Sessions may go on for so long before the service ends. */
+  draining(limitMs: number): void;
   /** The end of the service, or of a master that leaves. */
   exit(code: number): void;
   /** Asks for a second master, which gets what the keeper holds, and `peer` (borrowed) under that name. `keeper` is of the same installation. */
@@ -105,6 +109,8 @@ export function meetKeeper(): Promise<Keeper> {
     put: (name, fd) => channel.send({ message: `put ${name}`, fds: [fd] }),
     drop: (name) => channel.send({ message: `drop ${name}` }),
     ready: () => channel.send({ message: 'ready' }),
+    tell: (state, text) => channel.send({ message: `state ${state} ${text}` }),
+    draining: (limitMs) => channel.send({ message: `state draining ${limitMs}` }),
     exit: (code) => channel.send({ message: `exit ${code}` }),
     candidate: (program, command, peer) =>
       channel.send({ message: `candidate ${[program, ...command].join('\0')}`, fds: [peer] }),

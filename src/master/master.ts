@@ -21,6 +21,7 @@ import { demoInvitation, prepareDemo, removeDemo, startDemo } from './demo.ts';
 import { type Keeper, meetKeeper, signalName } from './keeper.ts';
 import { closeListeners } from './listeners.ts';
 import { openLog, reopenLog } from './log-file.ts';
+import { Notices } from './notices.ts';
 import { logOffload } from './offload.ts';
 import { planFor } from './plan.ts';
 import { Reloader } from './reloader.ts';
@@ -108,7 +109,8 @@ async function build(keeper: Keeper, state: StateStore, args: readonly string[])
   );
   const reloadRefusal = () => (upgrader.running ? 'an upgrade is under way' : undefined);
   const open = { setup, logFd, ticketKeysFd, control: undefined, closeControl: async () => {}, reloadRefusal };
-  const service: Service = { keeper, state, workers, reloader, upgrader, ...open };
+  const notices = new Notices(keeper, state);
+  const service: Service = { keeper, state, workers, reloader, upgrader, notices, ...open };
   keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
   if (drainUntilMs === undefined && keeper.role !== 'leaving') workers.start(false);
   return service;
@@ -154,8 +156,9 @@ function logStart(config: Config, args: readonly string[], start: number): void 
   }
 }
 
-function announce({ setup: { listeners }, state }: Service): void {
+function announce({ setup: { listeners }, state, notices }: Service): void {
   log('info', 'ready', { addresses: listeners.map(({ address }) => address).join(',') });
+  notices.serving();
   if (state.current.config.demo) process.stderr.write(demoInvitation(listeners[0]?.address ?? ''));
 }
 
@@ -219,6 +222,7 @@ async function stop(service: Service): Promise<void> {
   closeListeners(setup.listeners, new Map(), keeper);
   const limitMs = Math.max(0, untilMs - monotonicMs());
   log('info', 'draining', { limit_ms: limitMs });
+  keeper.draining(limitMs);
   if (resumed) workers.start(true);
   else workers.stop();
   const limits = [setTimeout(() => workers.end(), limitMs), setTimeout(() => workers.kill(), limitMs + endLimitMs)];

@@ -36,7 +36,8 @@ export class Reloader {
 
   /** Reads everything again. One after the other; throws why it was refused, which the log has then as well. */
   reload(trigger: ReloadTrigger): Promise<ReloadReport> {
-    return this.#inTurn(() => this.#take(trigger, () => true, true));
+    const { notices } = this.#service();
+    return notices.around('reload', () => this.#inTurn(() => this.#take(trigger, () => true, true)));
   }
 
   /** Reads only these pairs of files again. */

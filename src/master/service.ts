@@ -2,6 +2,7 @@
 // What a master works with, from its start to its end.
 import type { Upgrader } from '../upgrade/upgrader.ts';
 import type { Keeper } from './keeper.ts';
+import type { Notices } from './notices.ts';
 import type { Reloader } from './reloader.ts';
 import type { Setup } from './setup.ts';
 import type { StateStore } from './state.ts';
@@ -12,6 +13,7 @@ export interface Service {
   readonly state: StateStore;
   readonly workers: Workers;
   readonly reloader: Reloader;
+  readonly notices: Notices;
   /** What is at work. */
   setup: Setup;
   logFd: number;

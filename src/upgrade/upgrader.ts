@@ -49,6 +49,11 @@ export class Upgrader {
   /** Throws RetryError with the reason when it fails: then all is as before. `tell` gets each phase that has passed. */
   async upgrade(request: UpgradeRequest, tell: (phase: PhaseReport) => void): Promise<UpgradeReport> {
     this.#refuseUnlessPossible();
+    const attempt = () => this.#attempt(request, tell);
+    return request.check ? attempt() : this.#service().notices.around('upgrade', attempt);
+  }
+
+  async #attempt(request: UpgradeRequest, tell: (phase: PhaseReport) => void): Promise<UpgradeReport> {
     const { state } = this.#service();
     this.#phase = 'preflight';
     try {
