@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// ironsocket as the subject: `upgrade` asked for over its control socket.
+import { join } from 'node:path';
+import { ask } from '../../src/admin/client.ts';
+import { controlDirectory } from '../../src/admin/places.ts';
+import { packageVersion } from '../../src/commands/version.ts';
+import type { UpgradeReport } from '../../src/upgrade/report.ts';
+import { descendants } from '../../test/helpers/processes.ts';
+import { type RunningProxy, startProxy } from '../../test/helpers/proxy.ts';
+import { nowUs } from './delays.ts';
+import type { Phase, Round, Subject, SubjectKind, SubjectOptions } from './subject.ts';
+
+/** In which sessions move. */
+const movingPhase = 'handing-off';
+
+/** `offload` as in the configuration. */
+export function ironsocket(offload: 'auto' | 'kernel' | 'userspace'): SubjectKind {
+  return {
+    name: 'ironsocket upgrade',
+    start: async ({ backendPort }: SubjectOptions) => {
+      const proxy = await startProxy({
+        listeners: [{ backend: `127.0.0.1:${backendPort}`, offload }],
+        config: { log: { level: 'info' } },
+      });
+      return subjectOf(proxy);
+    },
+  };
+}
+
+function subjectOf(proxy: RunningProxy): Subject {
+  const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
+  return {
+    name: 'ironsocket upgrade',
+    version: packageVersion(),
+    port: proxy.port,
+    pids: () => [proxy.keeperPid, ...descendants(proxy.keeperPid)],
+    stop: proxy.stop,
+    round: async () => {
+      const from = proxy.log.lines.length;
+      const passed: (Phase & { readonly atUs: number })[] = [];
+      const onProgress = (progress: object) => {
+        const { phase, ms } = progress as { readonly phase: string; readonly ms: number };
+        passed.push({ name: phase, ms, atUs: nowUs() });
+      };
+      const report = (await ask(
+        control,
+        { command: 'upgrade', check: false, timeoutMs: 60_000 },
+        onProgress,
+      )) as UpgradeReport;
+      await proxy.log.waitFor({ event: 'left' }, { from });
+      return roundOf(report, passed);
+    },
+  };
+}
+
+function roundOf({ sessions }: UpgradeReport, passed: readonly (Phase & { readonly atUs: number })[]): Round {
+  const phases = passed.map(({ name, ms }) => ({ name, ms }));
+  const moving = passed.find(({ name }) => name === movingPhase);
+  const { moved, kept, lost } = sessions;
+  return {
+    phases,
+    told: { moved, kept, lost },
+    ...(moving && { moving: { fromUs: moving.atUs - (moving.ms + 1) * 1000, toUs: moving.atUs } }),
+  };
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// scripts/bench upgrade: what upgrades and reloads do to sessions that are open, for ironsocket and for its peers side by side.
+import { writeFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { ironsocket } from './ironsocket.ts';
+import { machine } from './machine.ts';
+import { measureRounds, type Result } from './measure-rounds.ts';
+import { peers } from './peers.ts';
+import { upgradeText } from './upgrade-table.ts';
+
+interface Options {
+  readonly idle: number;
+  readonly streaming: number;
+  readonly rounds: number;
+  readonly arrivals: number;
+  readonly processes: number;
+  readonly size: number;
+  readonly interval: number;
+  readonly quiet: number;
+  readonly visit: number;
+  readonly round: number;
+  readonly engine: 'auto' | 'kernel' | 'userspace';
+  readonly peers: boolean;
+  readonly only?: string;
+  readonly json?: string;
+}
+
+const number = (text: string): number => {
+  if (!/^\d+$/.test(text)) throw new Error(`"${text}" is no number`);
+  return Number(text);
+};
+
+const command = new Command('scripts/bench upgrade')
+  .option('--idle <N>', 'idle sessions', number, 1000)
+  .option('--streaming <N>', 'streaming sessions', number, 200)
+  .option('--rounds <N>', 'upgrades or reloads in a row', number, 20)
+  .option('--arrivals <N>', 'idle sessions that come after each round, to stay', number, 10)
+  .option('--processes <N>', 'processes of clients', number, 2)
+  .option('--size <BYTES>', 'of a message of a stream', number, 1024)
+  .option('--interval <MS>', 'between two messages of a stream, each way', number, 20)
+  .option('--quiet <MS>', 'before each round', number, 1000)
+  .option('--visit <MS>', 'between two new connections that ask and leave', number, 20)
+  .option('--round <MS>', 'how long a round of a peer takes', number, 1500)
+  .addOption(
+    new Option('--engine <NAME>', '`offload` of ironsocket').choices(['auto', 'kernel', 'userspace']).default('auto'),
+  )
+  .option('--only <TEXT>', 'only subjects with this in their name')
+  .option('--no-peers', 'ironsocket alone')
+  .option('--json <FILE>', 'writes the results as JSON, too');
+const options = command.parse().opts<Options>();
+
+const subjects = [ironsocket(options.engine), ...(options.peers ? peers : [])];
+const wanted = subjects.filter(({ name }) => options.only === undefined || name.includes(options.only));
+const here = machine();
+const at = new Date().toISOString();
+console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
+const results: Result[] = [];
+const failures: { readonly name: string; readonly error: string }[] = [];
+for (const subject of wanted) {
+  try {
+    const result = await measureRounds(subject, {
+      ...options,
+      direct: Math.max(2, Math.round(options.streaming / 10)),
+      intervalMs: options.interval,
+      quietMs: options.quiet,
+      roundMs: options.round,
+      visitMs: options.visit,
+    });
+    results.push(result);
+    console.log(`\n${upgradeText(result).trimEnd()}`);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    failures.push({ name: subject.name, error: text });
+    console.log(`\n${subject.name}\n  could not be measured: ${text}`);
+  }
+}
+if (options.json !== undefined) {
+  writeFileSync(options.json, `${JSON.stringify({ at, machine: here, options, results, failures }, null, 2)}\n`);
+}
+process.exit(failures.length === 0 ? 0 : 1);
