@@ -87,11 +87,23 @@ export function startEcho(options: BackendOptions = {}): Promise<Backend> {
 
 /** Address of a backend that never accepts and whose queue is full: connecting to it hangs. */
 export async function startBlackHole(): Promise<string> {
-  // The loop of the child stands still right after listen, so nothing is ever accepted.
+  return (await startSleeper()).address;
+}
+
+export interface Sleeper {
+  readonly address: string;
+  /** From now on it takes connections, and sends back what comes. Who waits is let in when it knocks again (SYN). */
+  readonly wake: () => void;
+}
+
+/** A black hole that can be woken. */
+export async function startSleeper(): Promise<Sleeper> {
+  // The loop of the child stands still right after listen, so nothing is accepted.
   const script = `
-    const server = require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+    const server = require('net').createServer((socket) => socket.pipe(socket).on('error', () => {}));
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
       require('fs').writeSync(1, String(server.address().port) + '\\n');
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      process.kill(process.pid, 'SIGSTOP');
     });`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   process.on('exit', () => child.kill('SIGKILL'));
@@ -103,7 +115,7 @@ export async function startBlackHole(): Promise<string> {
     filler.on('error', () => {});
     afterAll(() => filler.destroy());
     const connected = await Promise.race([once(filler, 'connect').then(() => true), delay(300)]);
-    if (connected !== true) return `127.0.0.1:${port}`;
+    if (connected !== true) return { address: `127.0.0.1:${port}`, wake: () => void child.kill('SIGCONT') };
   }
 }
 
@@ -145,11 +157,14 @@ export async function writeStream(out: net.Socket, total: number, seed: number):
   return stream.digest();
 }
 
-/** Writes until `socket` has taken no more for half a second; the bytes it got rid of. One chunk of 64 KiB still waits then. */
-export async function push(socket: net.Socket): Promise<number> {
-  const chunk = Buffer.alloc(1 << 16);
+/**
+ * Writes what `next` gives, by default zeros, until `socket` has taken no more for half a second; the bytes it got rid of. One
+ * chunk, by default of 64 KiB, still waits then.
+ */
+export async function push(socket: net.Socket, next = (): Buffer => Buffer.alloc(1 << 16)): Promise<number> {
   let sent = 0;
   for (;;) {
+    const chunk = next();
     const taken = new Promise<boolean>((resolve) => socket.write(chunk, () => resolve(true)));
     const stuck = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 500));
     if (!(await Promise.race([taken, stuck]))) return sent;

@@ -32,6 +32,8 @@ export interface RawClientOptions {
   readonly holdFinished?: boolean;
   /** Sends the handshake in pieces of so many bytes. */
   readonly pieces?: number;
+  /** The ClientHello stops at this byte, and goes on when the promise has settled. */
+  readonly pause?: { readonly at: number; readonly until: Promise<unknown> };
 }
 
 /** What came until the connection ended: data, the alerts, and how TCP ended. */
@@ -57,6 +59,9 @@ export class RawTlsClient {
   /** request_update bytes of the KeyUpdates that came. */
   readonly keyUpdates: number[] = [];
   ticketsSeen = 0;
+  /** Bytes of application data that were sealed to be sent, and that came. */
+  payloadOut = 0;
+  payloadIn = 0;
 
   readonly #options: RawClientOptions;
   readonly #secrets = new Map<string, Buffer>();
@@ -65,6 +70,7 @@ export class RawTlsClient {
   #phase: 'plain' | 'handshake' | 'open' = 'plain';
   #handshakeKeys: RecordKeys | undefined;
   #flightSent = false;
+  #paused = false;
   #incoming = Buffer.alloc(0);
   #wire: Duplex | undefined;
   #handshake: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
@@ -91,6 +97,7 @@ export class RawTlsClient {
   // --- sending
 
   seal(type: number, content: Buffer | string = '', options: SealOptions = {}): Buffer {
+    if (type === contentType.data) this.payloadOut += Buffer.byteLength(content);
     return this.writeKeys.seal(type, Buffer.from(content), options);
   }
   /** Sends one record. */
@@ -213,6 +220,13 @@ export class RawTlsClient {
       this.heldFlight = Buffer.concat([this.heldFlight, chunk.subarray(at)]);
       chunk = chunk.subarray(0, at);
     }
+    const { pause } = this.#options;
+    if (pause !== undefined && !this.#paused) {
+      this.#paused = true;
+      this.peer.write(chunk.subarray(0, pause.at));
+      await pause.until;
+      chunk = chunk.subarray(pause.at);
+    }
     const step = this.#options.pieces ?? chunk.length;
     for (let sent = 0; sent < chunk.length; sent += step) {
       this.peer.write(chunk.subarray(sent, sent + step));
@@ -301,6 +315,7 @@ export class RawTlsClient {
 
   #keep(record: Opened): void {
     const first = record.content[0];
+    if (record.type === contentType.data) this.payloadIn += record.content.length;
     if (record.type === contentType.handshake && first === 4) this.ticketsSeen++;
     else if (this.version === '1.3' && record.type === contentType.handshake && first === 24) {
       this.keyUpdates.push(record.content[4] ?? -1);

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+// Sessions of every kind live through the same two upgrades, and then end as any session does: same connections on both sides, every
+// byte, and one line in the log that tells of the whole of it. Handshakes end in the old worker and follow.
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { type Backend, type Sleeper, startBackend, startEcho, startSleeper } from '../helpers/backends.ts';
+import { ecdsa, rsa } from '../helpers/certificates.ts';
+import { type Engine, engines, isKernel, kernelRekeys } from '../helpers/engines.ts';
+import { survivors } from '../helpers/processes.ts';
+import { freePort, type ListenerOptions, type RunningProxy, versions } from '../helpers/proxy.ts';
+import type { RawClientOptions, RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { type Kind, type Living, type Place, type Stage, talkingTo } from '../helpers/session-kinds/kind.ts';
+import { keyUpdateRecords, kindsWithABackend } from '../helpers/session-kinds/with-a-backend.ts';
+import { kindsWithAnEcho } from '../helpers/session-kinds/with-an-echo.ts';
+import { afterAll, test } from '../helpers/suite.ts';
+import { suitesOnRequest, type TlsVersion } from '../helpers/tls-records.ts';
+import { upgradeBySignal } from '../helpers/upgrade.ts';
+import { sharedProxy, variantOf } from '../helpers/variants.ts';
+
+const kinds = [...kindsWithAnEcho, ...kindsWithABackend];
+const directory = mkdtempSync(join(tmpdir(), 'ironsocket-kinds-'));
+chmodSync(directory, 0o755);
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const echo = await startEcho();
+const echo6 = await startEcho({ host: '::1' });
+const unixEcho = await startEcho({ path: join(directory, 'backend') });
+
+/** A proxy with a listener for each place, and what is behind it. */
+interface Setting {
+  readonly proxy: RunningProxy;
+  readonly engine: Engine;
+  readonly at: (place: Place) => RawClientOptions;
+  readonly talk: Backend;
+  readonly sleeper: Sleeper;
+}
+
+async function settingOf(engine: Engine): Promise<Setting> {
+  const talk = await startBackend();
+  const sleeper = await startSleeper();
+  const path = join(directory, engine.name);
+  const v6 = await freePort('::1');
+  const listeners: Partial<Record<Place, ListenerOptions>> = {
+    echo: { backend: echo.address, certificates: [ecdsa, rsa] },
+    talk: { backend: talk.address },
+    ccm: { backend: echo.address, tls: { ciphers: suitesOnRequest.map(({ name }) => name) } },
+    v6: { listen: `[::1]:${v6}`, backend: echo6.address },
+    unixBackend: { backend: unixEcho.address },
+    sleeper: { backend: sleeper.address, proxy_protocol: 'v1' },
+    ...(isKernel(engine) ? {} : { unixListener: { listen: `unix:${path}`, backend: unixEcho.address } }),
+  };
+  const config = {
+    timeouts: { handshake: '2m', connect: '2m', half_closed: '2m' },
+    // The sockets' directory is ours alone.
+    ...(process.geteuid?.() === 0 ? { user: 'root' } : {}),
+  };
+  const env = isKernel(engine) && !kernelRekeys ? {} : { IRONSOCKET_TEST_KEY_UPDATE_RECORDS: String(keyUpdateRecords) };
+  const proxy = await sharedProxy({ listeners: Object.values(listeners), config, env }, engine);
+  const at = (place: Place): RawClientOptions => {
+    if (place === 'v6') return { host: '::1', port: v6 };
+    return place === 'unixListener' ? { path } : { port: proxy.ports[Object.keys(listeners).indexOf(place)] ?? 0 };
+  };
+  return { proxy, engine, at, talk, sleeper };
+}
+
+type OfAllVersions = Pick<Stage, 'upgraded' | 'talk'>;
+
+function stageOf(
+  { proxy, engine, at, sleeper }: Setting,
+  version: TlsVersion,
+  { upgraded, talk }: OfAllVersions,
+): Stage {
+  return { variant: variantOf(proxy, engine, version), at, upgraded, talk, wake: sleeper.wake };
+}
+
+interface Named {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly stage: Stage;
+  living: Living;
+  opened: number;
+}
+
+const unset: Living = { finish: () => Promise.reject(new Error('it was not opened')) };
+
+/** An upgrade that leaves no session behind. */
+async function moveAll(proxy: RunningProxy): Promise<void> {
+  const from = proxy.log.lines.length;
+  await upgradeBySignal(proxy);
+  const { sessions_kept, sessions_lost } = await proxy.log.waitFor(
+    { event: 'upgrade', outcome: 'committed' },
+    { from },
+  );
+  assert.equal([sessions_kept, sessions_lost], ['0', '0']);
+}
+
+/** What the log told of a session when it came, against what it tells at its end. */
+async function checkEnd({ log, sessionEnd }: RunningProxy, client: RawTlsClient, opened: number): Promise<void> {
+  const end = await sessionEnd(client.port);
+  const start = await log.waitFor({ event: 'proxy', subevent: 'client_connect', client_port: client.port });
+  assert.is(end.connection_id, start.connection_id);
+  assert.is(end.reason, 'closed');
+  assert.is(end.bytes_from_client, String(client.payloadOut));
+  assert.is(end.bytes_to_client, String(client.payloadIn));
+  const lived = performance.now() - opened;
+  assert.ok(
+    Math.abs(Number(end.duration_ms) - lived) < lived / 2,
+    `${end.duration_ms} ms in the log, ${lived} in fact`,
+  );
+}
+
+for (const setting of await Promise.all(engines.map(settingOf))) {
+  const { proxy, engine, talk } = setting;
+  const { label } = engine;
+  const upgraded = Promise.withResolvers<void>();
+  const opener = talkingTo(talk, setting.at('talk'));
+  const all: Named[] = versions.flatMap((version) => {
+    const stage = stageOf(setting, version, { upgraded: upgraded.promise, talk: opener });
+    return kinds
+      .filter(({ fits }) => fits === undefined || fits(stage.variant))
+      .map((kind) => ({
+        name: `${stage.variant.label}: a session ${kind.name}`,
+        kind,
+        stage,
+        living: unset,
+        opened: 0,
+      }));
+  });
+  let accepted = 0;
+
+  test(`${label}: sessions of every kind are there before an upgrade`, async () => {
+    const opening = all.map(async (each) => {
+      each.opened = performance.now();
+      each.living = await each.kind.open(each.stage).catch((cause) => {
+        throw new Error(`${each.name} can't be opened: ${cause.message}`, { cause });
+      });
+    });
+    await Promise.all(opening);
+    accepted = talk.accepted();
+  });
+
+  test(`${label}: all move, and what was in its handshake follows`, async () => {
+    const old = [proxy.masterPid(), proxy.workerPid()];
+    await moveAll(proxy);
+    upgraded.resolve();
+    assert.equal(await survivors(old), []);
+  });
+
+  for (const each of all) {
+    test(`${each.name} goes on`, () => each.living.between?.());
+  }
+
+  test(`${label}: all move once more`, () => moveAll(proxy));
+
+  for (const each of all) {
+    test(`${each.name} goes on to its end`, async () => {
+      await each.living.finish();
+      const { client } = each.living;
+      if (client !== undefined) await checkEnd(proxy, client, each.opened);
+    });
+  }
+
+  test(`${label}: no backend has seen a second connection`, () => {
+    assert.is(talk.accepted(), accepted);
+  });
+}
