@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // curl, openssl s_client and gnutls-cli as users run them.
 
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import * as assert from 'uvu/assert';
 import { KnownStream, startBackend, startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
+import { startProgram } from '../helpers/programs.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { proxies } from '../helpers/variants.ts';
@@ -33,27 +34,16 @@ const listeners = [
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-clients-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** Runs a program with text on its stdin, which stays open; its stdout once that contains `until`. */
+/** Runs a program with text on its stdin, which stays open; what it has said once that contains `until`. */
 async function talk(program: string, args: readonly string[], input: string, until: string): Promise<string> {
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  let output = '';
+  const { child, say, hear, output } = startProgram(program, args);
   try {
-    await new Promise<void>((resolve, reject) => {
-      setTimeout(() => reject(new Error(`${program} said only: ${output}`)), 10_000 * timeFactor).unref();
-      child.on('error', reject);
-      child.on('exit', (code) => reject(new Error(`${program} ended with ${code}: ${output}`)));
-      const take = (text: string): void => {
-        output += text;
-        if (output.includes(until)) resolve();
-      };
-      child.stdout.setEncoding('utf8').on('data', take);
-      child.stderr.setEncoding('utf8').on('data', take);
-      child.stdin.write(input);
-    });
+    say(input);
+    await hear(until);
+    return output();
   } finally {
     child.kill('SIGKILL');
   }
-  return output;
 }
 
 async function curl(port: number, ...args: string[]): Promise<Buffer> {
