@@ -137,6 +137,9 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
   method("relayThreads", [](const CallbackInfo& info, Engine* engine) -> Value {
     return Napi::Number::New(info.Env(), static_cast<double>(engine->relay_threads()));
   });
+  method("givingThreads", [](const CallbackInfo& info, Engine* engine) -> Value {
+    return Napi::Number::New(info.Env(), static_cast<double>(engine->giving_threads()));
+  });
   method("giveSessions", [](const CallbackInfo& info, Engine* engine) {
     Arguments arguments(info.Env(), info[0]);
     std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);

@@ -250,6 +250,11 @@ void Engine::EndSessions() {
 
 size_t Engine::relay_threads() const { return impl_->relays.size(); }
 
+size_t Engine::giving_threads() const {
+  return static_cast<size_t>(std::count_if(impl_->relays.begin(), impl_->relays.end(),
+                                           [](const auto& relay) { return relay->gives(); }));
+}
+
 void Engine::GiveSessions(std::vector<UniqueFd> pairs, uint32_t most) {
   for (size_t i = 0; i < impl_->relays.size() && i < pairs.size(); ++i) {
     impl_->relays[i]->GiveSessions(std::move(pairs[i]), most);

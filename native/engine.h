@@ -136,6 +136,8 @@ class Engine {
   void GiveSessions(std::vector<UniqueFd> pairs, uint32_t most = kBatchSessions);
   void TakeSessions(std::vector<UniqueFd> pairs, int donor, uint32_t answers = UINT32_MAX);
   size_t relay_threads() const;
+  // Relay threads that still give; 0: what is here stays.
+  size_t giving_threads() const;
   // Microseconds: the longest pause of a session that was taken, and the bound under which 99 of
   // 100 of them were.
   void HandoffPauses(int64_t* longest_us, int64_t* p99_us) const;

@@ -145,6 +145,8 @@ export interface Engine {
    * Done when `sessions_open` is 0; `sessions_given` counts them. `most`: sessions in a batch, for tests; with 0 none go.
    */
   giveSessions(options: { readonly fds: readonly number[]; readonly most?: number | undefined }): void;
+  /** Relay threads that still give, because the other worker is there and answers. With 0 what is here stays. */
+  givingThreads(): number;
   /**
    * The other ends. Takes `fds`; `donor` is a pidfd of the worker that gives. `answers`: for tests; after so many batches of a thread the
    * next one is left where it is until the donor has closed its end, and the log says `paused`.

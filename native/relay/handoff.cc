@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
-constexpr int64_t kAnswerMs = 5000;
+constexpr int64_t kAnswerMs = 1500;  // below the worker's own patience
 
 bool IsStreamSocket(int fd) {
   int type = 0;
@@ -33,7 +33,10 @@ bool IsStreamSocket(int fd) {
 
 void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
   EndGiving();
-  if (epoll_.Add(fd.get(), EPOLLIN, kGivingTag) != 0) return;  // its end tells the other side
+  // Where it fails its end tells the other side.
+  const bool watched = epoll_.Add(fd.get(), EPOLLIN, kGivingTag) == 0;
+  gives_.store(watched, std::memory_order_relaxed);
+  if (!watched) return;
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
   giving_->most = most;
@@ -132,6 +135,7 @@ void RelayThread::EndGiving() {
   ResumeBatch();
   epoll_.Remove(giving_->fd.get());
   giving_.reset();
+  gives_.store(false, std::memory_order_relaxed);
 }
 
 // --- recipient

@@ -51,6 +51,7 @@ void RelayThread::Adopt(std::unique_ptr<Established> session) {
 void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, {}}); }
 
 void RelayThread::GiveSessions(UniqueFd fd, uint32_t most) {
+  gives_.store(true, std::memory_order_relaxed);
   inbox_.Push({Command::kGive, nullptr, std::move(fd), {}, most});
 }
 

@@ -66,6 +66,8 @@ class RelayThread {
 
   // Sessions it has or is about to get; any thread.
   uint32_t load() const { return load_.load(std::memory_order_relaxed); }
+  // Until the pair has ended or StopGiving was called; any thread.
+  bool gives() const { return gives_.load(std::memory_order_relaxed); }
   const ThreadCounters& counters() const { return counters_; }
   // Of sessions that were taken; any thread.
   const PauseHistogram& pauses() const { return pauses_; }
@@ -227,6 +229,7 @@ class RelayThread {
   EngineState& state_;
   ThreadCounters counters_;
   std::atomic<uint32_t> load_{0};
+  std::atomic<bool> gives_{false};
   Epoll epoll_;
   Inbox<Message> inbox_;
   Timers timers_;

@@ -11,7 +11,7 @@ import { loadConfig } from '../config/load.ts';
 import { ExpectedError, exitCodes } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import { openCandidacy } from '../upgrade/candidate.ts';
+import { followPeer, openCandidacy } from '../upgrade/candidate.ts';
 import { hurry, leave } from '../upgrade/leave.ts';
 import { defaultTimeoutMs, Upgrader } from '../upgrade/upgrader.ts';
 import { CertificateWatch } from './certificate-watch.ts';
@@ -49,6 +49,7 @@ export async function startMaster(args: readonly string[]): Promise<void> {
   const service = await build(keeper, state, args);
   // A first master is ready when clients are served; a later one as soon as it can be told to stop.
   if (keeper.start > 0) keeper.ready();
+  followPeer(service);
   if (keeper.role === 'leaving') return leave(service);
   await startDemo(state, keeper);
   openControl(service);
@@ -171,16 +172,12 @@ function onSignal(service: Service, signal: number, sender: number): void {
     else service.workers.end();
   } else if (signal === SIGUSR1) {
     rotateLog(service);
+    // Whether these two are refused or fail, and why, is in the log.
   } else if (signal === SIGHUP) {
-    // Whether it was refused, and why, is in the log.
     service.reloader.reload('signal').catch(() => {});
   } else {
     const request = { trigger: 'signal', check: false, timeoutMs: defaultTimeoutMs } as const;
-    service.upgrader
-      .upgrade(request, () => {})
-      .catch((error) => {
-        log('warn', 'system_error', failure('no upgrade', error));
-      });
+    service.upgrader.upgrade(request, () => {}).catch(() => {});
   }
 }
 

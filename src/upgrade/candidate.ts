@@ -20,19 +20,7 @@ export function openCandidacy(keeper: Keeper): Candidacy {
   const fd = keeper.held.get(peerName);
   if (fd === undefined) throw new Error('the keeper holds no channel to the serving master');
   let service: Service | undefined;
-  const link: Link<ToServing> = openLink<ToServing, ToCandidate>({
-    fd,
-    onMessage: (message, fds) => {
-      try {
-        if (service !== undefined) obey(service, message, fds);
-      } finally {
-        for (const each of fds) native.closeFd({ fd: each });
-      }
-    },
-    // Before the commit the keeper ends us; after it, nothing is missing.
-    onClose: () => keeper.drop(peerName),
-    onMismatch: () => {},
-  });
+  const link = openPeer(keeper, fd, () => service);
   return {
     failed: (error) => link.send({ type: 'failed', error: error instanceof Error ? error.message : String(error) }),
     stand: async (own) => {
@@ -50,6 +38,33 @@ export function openCandidacy(keeper: Keeper): Candidacy {
     },
     serving: () => link.send({ type: 'serving' }),
   };
+}
+
+/** The rest of a commit, for a master that follows one which died soon after its own: what the one that leaves still says. */
+export function followPeer(service: Service): void {
+  const { keeper, workers } = service;
+  const fd = keeper.held.get(peerName);
+  if (fd === undefined) return;
+  const link = openPeer(keeper, fd, () => service);
+  // Again, if the dead one had said it.
+  void workers.started.then(() => link.send({ type: 'serving' }));
+}
+
+function openPeer(keeper: Keeper, fd: number, service: () => Service | undefined): Link<ToServing> {
+  return openLink<ToServing, ToCandidate>({
+    fd,
+    onMessage: (message, fds) => {
+      const own = service();
+      try {
+        if (own !== undefined) obey(own, message, fds);
+      } finally {
+        for (const each of fds) native.closeFd({ fd: each });
+      }
+    },
+    // Before the commit the keeper ends us; after it, nothing is missing.
+    onClose: () => keeper.drop(peerName),
+    onMismatch: () => {},
+  });
 }
 
 function obey({ state, workers }: Service, message: ToCandidate, fds: readonly number[]): void {

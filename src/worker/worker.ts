@@ -194,7 +194,7 @@ async function give(link: Link<ToMaster>, service: Service, pauseAt?: HandoffSte
   for (const fd of theirs) native.closeFd({ fd });
   engine.giveSessions({ fds: pairs.map(({ a }) => a), ...limitsAt(pauseAt) });
   let { sessions_given: moved, sessions_open: kept } = readCounters(engine);
-  for (let movedAt = Date.now(); kept > 0 && Date.now() - movedAt < giveLimitMs; ) {
+  for (let movedAt = Date.now(); kept > 0 && engine.givingThreads() > 0 && Date.now() - movedAt < giveLimitMs; ) {
     await wait(givePollMs);
     const now = readCounters(engine);
     if (now.sessions_given > moved) movedAt = Date.now();
