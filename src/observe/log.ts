@@ -94,7 +94,7 @@ interface Events {
     /** Tests. */
     readonly paused?: boolean;
     readonly duration_ms?: number;
-    readonly outcome?: 'committed' | 'failed';
+    readonly outcome?: 'committed' | 'failed' | 'refused';
     readonly from?: string;
     readonly to?: string;
     readonly path?: string;

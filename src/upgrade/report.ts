@@ -85,6 +85,11 @@ export function logCommitted({ from, to, path, generation, sessions }: UpgradeRe
   log('info', 'upgrade', { outcome: 'committed', from, to, path, generation, ...counts });
 }
 
+/** Nothing was begun. */
+export function logRefused(reason: string): void {
+  log('warn', 'upgrade', { outcome: 'refused', error_msg: reason });
+}
+
 export function logFailed(phase: Phase, reason: string): void {
   log('error', 'upgrade', { phase, outcome: 'failed', error_msg: reason });
 }

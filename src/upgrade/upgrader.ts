@@ -16,6 +16,7 @@ import {
   logCommitted,
   logFailed,
   logPhase,
+  logRefused,
   type Moved,
   type Phase,
   type PhaseReport,
@@ -75,12 +76,16 @@ export class Upgrader {
 
   #refuseUnlessPossible(): void {
     const { state, keeper, reloader, workers } = this.#service();
-    const hint = 'try again when that is over';
-    if (this.running) throw new RetryError('another upgrade is under way', { hint });
-    if (keeper.role !== 'serving') throw new RetryError('this version is being replaced', { hint });
-    if (state.current.drainUntilMs !== undefined) throw new RetryError('the service is stopping');
-    if (reloader.busy) throw new RetryError('a reload is under way', { hint });
-    if (workers.serving === undefined) throw new RetryError('no worker is at work', { hint: 'the log says why' });
+    const refuse = (reason: string, hint?: string): never => {
+      logRefused(reason);
+      throw new RetryError(reason, { hint });
+    };
+    const later = 'try again when that is over';
+    if (this.running) refuse('another upgrade is under way', later);
+    if (keeper.role !== 'serving') refuse('this version is being replaced', later);
+    if (state.current.drainUntilMs !== undefined) refuse('the service is stopping');
+    if (reloader.busy) refuse('a reload is under way', later);
+    if (workers.serving === undefined) refuse('no worker is at work', 'the log says why');
   }
 
   async #run(request: UpgradeRequest, tell: (phase: PhaseReport) => void): Promise<UpgradeReport> {

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// An upgrade is stopped inside the handoff of its sessions, and then one of the processes is killed, or nobody is and time runs out.
+// Each session lives on with every byte in the worker that owns it; only those of a killed worker are lost, and the report counts them.
+import { once } from 'node:events';
+import * as net from 'node:net';
+import * as assert from 'uvu/assert';
+import type { HandoffStep } from '../../src/worker/handoff-step.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { CheckedSession } from '../helpers/checked-session.ts';
+import { engines, isKernel } from '../helpers/engines.ts';
+import type { Match } from '../helpers/log-lines.ts';
+import { descendants, settledFiles, survivors } from '../helpers/processes.ts';
+import { type TestContext, test } from '../helpers/suite.ts';
+import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+import { sharedProxy } from '../helpers/variants.ts';
+
+const threads = 2;
+const count = 8;
+const streams = 3;
+type Victim = 'worker' | 'newWorker' | 'master' | 'candidate' | 'nobody';
+
+/** Sessions that end with the victim. Those in a pair belong to the donor while it lives, and then to the recipient. */
+const lost: Record<HandoffStep, Partial<Record<Victim, number>>> = {
+  'no-batch': { worker: count },
+  unanswered: {},
+  'part-given': { worker: count - 2 * threads, newWorker: threads },
+  'all-given': { newWorker: count },
+};
+/** Lines that say where it stands still. */
+const pauses: Record<HandoffStep, number> = {
+  'no-batch': 1,
+  unanswered: threads,
+  'part-given': threads,
+  'all-given': 1,
+};
+
+const backend = await startBackend({ taking: 'count' });
+const [engine] = engines;
+if (engine === undefined) throw new Error('no engine');
+const proxy = await sharedProxy(
+  {
+    listeners: [{ backend: backend.address }],
+    config: { threads: { relay: threads } },
+    env: { IRONSOCKET_TEST_PAUSES: '1' },
+  },
+  engine,
+);
+const processes = () => [proxy.keeperPid, ...descendants(proxy.keeperPid)];
+
+const open = () => {
+  const all = Array.from({ length: count }, (_, i) => i);
+  return all.reduce<Promise<CheckedSession[]>>(async (before, seed) => {
+    const version = seed % 2 === 0 ? '1.3' : '1.2';
+    return [...(await before), await CheckedSession.open(proxy.port, backend, { version, seed })];
+  }, Promise.resolve([]));
+};
+
+/** Connects again and again until the test ends, and fails when it is refused once. A worker may die with a connection that it has accepted. */
+function knock(t: TestContext): void {
+  let done = false;
+  const knocking = (async () => {
+    while (!done) {
+      const socket = net.connect(proxy.port, '127.0.0.1');
+      await once(socket, 'connect').catch((error) => assert.is(error.code, 'ECONNRESET'));
+      socket.on('error', () => {}).destroy();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  })();
+  t.after(() => {
+    done = true;
+    return knocking;
+  });
+}
+
+/** Who served before the line `from`, and who came after it. */
+function pids(from: number) {
+  const at = (match: Match, key: string, line = proxy.log.lines.length) => {
+    const known = new Set(proxy.log.lines.slice(0, line));
+    return Number(proxy.log.all(match).findLast((each) => known.has(each))?.[key]);
+  };
+  const worker = { event: 'worker', worker_state: 'spawned' };
+  return {
+    master: at({ event: 'ready' }, 'pid', from),
+    worker: at(worker, 'worker_pid', from),
+    candidate: at({ event: 'startup' }, 'pid'),
+    newWorker: at(worker, 'worker_pid'),
+  };
+}
+
+/** Stops the next upgrade at `step`; its outcome, and who is who. */
+async function stopAt(step: HandoffStep) {
+  const from = proxy.log.lines.length;
+  const upgrade = upgradeByCommand(proxy, '--pause-at', step);
+  for (let seen = from, n = 0; n < pauses[step]; n++) {
+    const line = await proxy.log.waitFor({ event: 'upgrade', paused: 'true' }, { from: seen });
+    seen = proxy.log.lines.indexOf(line) + 1;
+  }
+  return { from, upgrade, who: pids(from) };
+}
+
+async function visit(): Promise<void> {
+  const visitor = await CheckedSession.open(proxy.port, backend, { version: '1.3', seed: 99 });
+  await visitor.check();
+  visitor.close();
+}
+
+/** Those that live on have every byte; how many have ended. */
+async function checkAll(sessions: readonly CheckedSession[], dead: number): Promise<void> {
+  while (sessions.filter(({ ended }) => ended).length < dead) await new Promise((resolve) => setTimeout(resolve, 5));
+  const alive = sessions.filter(({ ended }) => !ended);
+  for (const session of alive) await session.check();
+  assert.is(sessions.length - alive.length, dead);
+}
+
+let base = '';
+test('the base', async () => {
+  await upgradeBySignal(proxy);
+  await visit();
+  base = await settledFiles(processes);
+});
+
+async function cell(t: TestContext, step: HandoffStep, victim: Victim): Promise<void> {
+  const sessions = await open();
+  t.after(() => {
+    for (const session of sessions) session.close();
+  });
+  for (const session of sessions.slice(0, streams)) session.stream();
+  knock(t);
+  const { from, upgrade, who } = await stopAt(step);
+  // All have gone: it tells so before anybody dies.
+  if (step === 'all-given') await upgrade;
+  const again = proxy.log.waitFor({ event: 'ready' }, { from: proxy.log.lines.length });
+  again.catch(() => {});
+  if (victim !== 'nobody') process.kill(who[victim], 'SIGKILL');
+  // What has nothing to wait for would wait for ever.
+  if (step === 'all-given' && victim !== 'worker') process.kill(who.worker, 'SIGKILL');
+  const { code, report, stderr } = await upgrade;
+  const dead = lost[step][victim] ?? 0;
+  await checkAll(sessions, dead);
+  assert.is(code, victim === 'master' && step !== 'all-given' ? 71 : 0, stderr);
+  if (report !== undefined && victim !== 'worker' && victim !== 'newWorker') {
+    const { moved, kept, lost } = report.sessions;
+    const told = { lost, all: moved + kept + lost };
+    assert.equal(told, { lost: step === 'all-given' ? 0 : dead, all: count }, JSON.stringify(report.sessions));
+  }
+  await visit();
+  for (const session of sessions) session.close();
+  assert.equal(await survivors([who.master, who.worker]), []);
+  await proxy.log.waitFor({ event: 'left' }, { from });
+  // A master that was started again watches its worker by one descriptor more.
+  if (victim === 'candidate') {
+    await again;
+    await upgradeBySignal(proxy);
+  }
+  while (processes().length !== 3) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.is(await settledFiles(processes), base);
+}
+
+// The masters' part is the same with every engine.
+const workers = ['worker', 'newWorker'] as const;
+const victims: readonly Victim[] = isKernel(engine) ? workers : [...workers, 'master', 'candidate', 'nobody'];
+for (const step of ['no-batch', 'unanswered', 'part-given', 'all-given'] as const) {
+  for (const victim of victims) {
+    test(`${step}: ${victim}`, (t) => cell(t, step, victim));
+  }
+}
+
+test('sessions that stayed two versions behind live on through the next upgrade', async (t) => {
+  const sessions = await open();
+  t.after(() => {
+    for (const session of sessions) session.close();
+  });
+  const { upgrade, who } = await stopAt('part-given');
+  assert.is((await upgrade).report?.sessions.kept, count - threads);
+  for (const session of sessions) session.stream();
+  const { code, report } = await upgradeByCommand(proxy);
+  assert.is(code, 0);
+  assert.equal(report?.sessions, { moved: threads, kept: 0, lost: 0 });
+  for (const session of sessions) await session.check();
+  assert.is(processes().length, 5);
+  for (const session of sessions) session.close();
+  assert.equal(await survivors([who.master, who.worker]), []);
+  assert.is(await settledFiles(processes), base);
+});
