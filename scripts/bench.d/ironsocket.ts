@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ask } from '../../src/admin/client.ts';
 import { controlDirectory } from '../../src/admin/places.ts';
 import { packageVersion } from '../../src/commands/version.ts';
+import type { SessionStatus, Status } from '../../src/master/status.ts';
 import type { UpgradeReport } from '../../src/upgrade/report.ts';
 import { descendants } from '../../test/helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../../test/helpers/proxy.ts';
@@ -35,6 +36,12 @@ function subjectOf(proxy: RunningProxy): Subject {
     port: proxy.port,
     pids: () => [proxy.keeperPid, ...descendants(proxy.keeperPid)],
     stop: proxy.stop,
+    carriers: async () => {
+      const { sessions } = (await ask(control, { command: 'status' })) as Status;
+      const words = (of: SessionStatus['from_client'] | undefined) =>
+        `${of?.kernel} by the kernel, ${of?.userspace} by userspace`;
+      return `from clients ${words(sessions?.from_client)}; to clients ${words(sessions?.to_client)}`;
+    },
     round: async () => {
       const from = proxy.log.lines.length;
       const passed: (Phase & { readonly atUs: number })[] = [];

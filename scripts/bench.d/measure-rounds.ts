@@ -49,6 +49,8 @@ export interface Result {
     readonly inOldProcesses: number;
     readonly oldProcesses: number;
   };
+  /** At the end, in words. */
+  readonly carriers?: string | undefined;
   readonly streams: { readonly bytes: number; readonly wrong: number };
   readonly visits: Visits;
   /** Before any session; with the sessions, before and after the rounds; when all sessions have ended. */
@@ -119,6 +121,7 @@ class Measurement {
     const { sessions: held, listening } = portUse(subject.port, subject.pids());
     const old = [...held].filter(([pid]) => !listening.includes(pid));
     const after = this.#stock();
+    const carriers = await subject.carriers?.();
     const streams = await load.stopStreams();
     const answering = await load.ping();
     const cuts = await load.cuts();
@@ -140,6 +143,7 @@ class Measurement {
         inOldProcesses: old.reduce((sum, [, count]) => sum + count, 0),
         oldProcesses: old.length,
       },
+      carriers,
       streams,
       visits,
       empty,

@@ -19,6 +19,8 @@ export interface Subject {
   pids(): readonly number[];
   /** One upgrade or reload. Rejects when it fails. */
   round(): Promise<Round>;
+  /** Who carries the records of the sessions, in words. */
+  carriers?(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -45,6 +47,6 @@ export interface Told {
 
 export interface SubjectKind {
   readonly name: string;
-  /** Undefined: it can't be had here. */
+  /** Rejects when it can't be had here. */
   start(options: SubjectOptions): Promise<Subject>;
 }
