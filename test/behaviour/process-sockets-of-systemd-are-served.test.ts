@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Socket activation (sd_listen_fds(3)): the sockets that the service is started with are served, and survive masters as others do.
+// Socket activation (sd_listen_fds(3)): the sockets that the service is started with are served, and survive masters and versions as others do.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { native } from '../../src/native.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
 import { LogLines } from '../helpers/log-lines.ts';
+import { descendants, survivors } from '../helpers/processes.ts';
 import { cliPath, nodePath } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -41,6 +43,17 @@ test('one name with two sockets', async (t) => {
   process.kill(Number(ready.pid), 'SIGKILL');
   await log.waitFor({ event: 'ready' }, { from });
   for (const port of ports) await talk(port);
+  // They go on to the next version, and the variables that told of them do not.
+  const again = log.lines.length;
+  const before = descendants(child.pid ?? 0);
+  child.kill('SIGUSR2');
+  await log.waitFor({ event: 'upgrade', outcome: 'committed' }, { from: again });
+  const next = await log.waitFor({ event: 'ready' }, { from: again });
+  assert.is(next.addresses, ready.addresses);
+  for (const port of ports) await talk(port);
+  assert.equal(await survivors(before), []);
+  const pids = [child.pid ?? 0, ...descendants(child.pid ?? 0)];
+  for (const pid of pids) assert.not.match(readFileSync(`/proc/${pid}/environ`, 'latin1'), /LISTEN_/);
   const exited = once(child, 'exit');
   child.kill('SIGTERM');
   assert.equal(await exited, [0, null]);

@@ -88,19 +88,23 @@ export class PlayedKeeper {
   readonly #masters: PlayedMaster[] = [];
   readonly #waiting: (() => void)[] = [];
 
-  static async start(): Promise<PlayedKeeper> {
+  /** With more in its environment. */
+  static async start(env: NodeJS.ProcessEnv = {}): Promise<PlayedKeeper> {
     const directory = mkdtempSync(join(tmpdir(), 'ironsocket-keeper-'));
     const server = createServer();
     server.listen(join(directory, 'masters'));
     await once(server, 'listening');
-    return new PlayedKeeper(directory, server);
+    return new PlayedKeeper(directory, server, env);
   }
 
-  private constructor(directory: string, server: Server) {
+  private constructor(directory: string, server: Server, env: NodeJS.ProcessEnv) {
     this.#directory = directory;
     this.#server = server;
     server.on('connection', (socket) => this.#greet(socket));
-    this.child = spawn(keeperPath, this.command, { stdio: ['ignore', 'inherit', 'pipe'] });
+    this.child = spawn(keeperPath, this.command, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.log.push(text));
     this.exited = once(this.child, 'exit');
   }
