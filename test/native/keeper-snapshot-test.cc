@@ -19,6 +19,7 @@ Snapshot Full() {
   snapshot.terminations = 1;
   snapshot.exit_code = 3;
   snapshot.leave_at = 123456789012;
+  snapshot.notices = {"READY=1\nSTATUS=two lines", "WATCHDOG=1"};
   Master& leaving = snapshot.masters.emplace_back();
   leaving.role = Role::kLeaving;
   leaving.command = {"/bin/program", "", "two words\nand a line"};
@@ -62,6 +63,7 @@ TEST_CASE("a snapshot comes back as it was") {
   CHECK_FALSE(after.masters.back().end_by.has_value());
   CHECK(after.masters.back().waiting_signals.size() == 2);
   CHECK(*after.leave_at == 123456789012);
+  CHECK(after.notices == before.notices);
 }
 
 TEST_CASE("fields that are not known are skipped, another version is refused") {
