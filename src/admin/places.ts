@@ -33,10 +33,15 @@ export function controlPath({ control }: Pick<Config, 'control'>, pid: number): 
 export function makeControlDirectory(path: string): void {
   const directory = dirname(path);
   mkdirSync(directory, { recursive: true, mode: process.geteuid?.() === 0 ? 0o755 : 0o700 });
-  const { uid, mode } = lstatSync(directory);
-  if (uid === process.geteuid?.() && (mode & 0o022) === 0) return;
+  if (isOurs(path)) return;
   const hint = `remove it, or set "control"`;
   throw new SystemError(`${directory} belongs to another user, or others may write in it`, { code: 'EPERM', hint });
+}
+
+/** Whether nobody but us, and root, decides what is in the directory of this path, which has to be there. */
+export function isOurs(path: string): boolean {
+  const { uid, mode } = lstatSync(dirname(path));
+  return uid === process.geteuid?.() && (mode & 0o022) === 0;
 }
 
 /** Where a command looks for services. */

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The control socket: where it is, what its lines hold, and how a status is shown.
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { ask } from '../../src/admin/client.ts';
+import { findService } from '../../src/admin/find.ts';
 import { controlDirectory, controlPath, defaultSockets, makeControlDirectory } from '../../src/admin/places.ts';
 import { decodeError, encodeError } from '../../src/admin/protocol.ts';
 import { serveAdmin } from '../../src/admin/server.ts';
@@ -139,4 +141,92 @@ test('sessions by engine never go below zero', () => {
       { kernel: 1, userspace: 2 },
     ],
   );
+});
+
+/** A directory of control sockets, in which services are played. */
+function place(t: TestContext) {
+  const where = mkdtempSync(join(directory, 'find-'));
+  const listen = (pid: number) => {
+    const path = join(where, `${pid}.sock`);
+    return { path, fd: native.listen({ address: `unix:${path}`, backlog: 4, v6Only: false, mode: 0o600 }) };
+  };
+  return {
+    where,
+    find: (config?: string) => findService({ config }, [where]),
+    answers: (pid: number, config: string | null) => {
+      const { path, fd } = listen(pid);
+      const server = serveAdmin(fd, { status: async () => ({ config }) });
+      t.after(() => server.close());
+      return path;
+    },
+    hangsUp: (pid: number) => {
+      const path = join(where, `${pid}.sock`);
+      const server = createServer((socket) => socket.destroy()).listen(path);
+      t.after(() => server.close());
+      return path;
+    },
+    /** Its queue is filled, but nobody takes from it. */
+    hangs: (pid: number) => {
+      const { path, fd } = listen(pid);
+      t.after(() => native.closeFd({ fd }));
+      return path;
+    },
+    /** As a killed service leaves it. */
+    left: (pid: number) => {
+      const { path, fd } = listen(pid);
+      native.closeFd({ fd });
+      return path;
+    },
+  };
+}
+
+async function refusal(work: Promise<string>): Promise<ExpectedError> {
+  return work.then(
+    (path) => assert.unreachable(`found ${path}`),
+    (error) => error as ExpectedError,
+  ) as Promise<ExpectedError>;
+}
+
+test('the service that is meant is found past those that hang up, hang, or have been killed', async (t) => {
+  const services = place(t);
+  services.hangsUp(1_001);
+  services.hangs(1_002);
+  services.left(1_003);
+  const path = services.answers(1_004, '/etc/a.yaml');
+  const found = [services.find('/etc/a.yaml'), services.find()];
+  const { message, hint, exitCode } = await refusal(services.find('/etc/b.yaml'));
+  assert.equal(await Promise.all(found), [path, path]);
+  assert.equal([message, exitCode], ['no service runs with /etc/b.yaml', 71]);
+  assert.match(hint ?? '', /no answer came from \S+1001\.sock and \S+1002\.sock;/);
+});
+
+test('several services are told with what they were started with', async (t) => {
+  const services = place(t);
+  const [a, b] = [services.answers(1_001, '/etc/a.yaml'), services.answers(1_002, null)];
+  const { message, hint, exitCode } = await refusal(services.find());
+  assert.equal([message, exitCode], ['2 services are running', 64]);
+  const lines = (hint ?? '').split('\n').map((line) => line.trim());
+  assert.is(lines[0], 'choose one with -c FILE or --control PATH:');
+  assert.equal(lines.slice(1).toSorted(), [`${a}  /etc/a.yaml`, `${b}  flags`]);
+  assert.is(await services.find('/etc/a.yaml'), a);
+});
+
+test('what a killed service has left is removed, and nothing else is', async (t) => {
+  const services = place(t);
+  const ended = spawnSync('true').pid;
+  const stale = services.left(ended);
+  // Its process is there: it has not got to its listen() yet, or ends just now.
+  const starting = services.left(process.pid);
+  const file = join(services.where, '1001.sock.yaml');
+  writeFileSync(file, '');
+  await refusal(services.find());
+  assert.equal([stale, starting, file].map(existsSync), [false, true, true]);
+});
+
+test('where others may write, nothing is removed', async (t) => {
+  const services = place(t);
+  const stale = services.left(spawnSync('true').pid);
+  chmodSync(services.where, 0o777);
+  await refusal(services.find());
+  assert.ok(existsSync(stale));
 });
