@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { derOf, ecdsa, expired, other, rsa, type TestCertificate } from '../helpers/certificates.ts';
+import { derOf, ecdsa, expired, other, put, rsa, type TestCertificate } from '../helpers/certificates.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { keepConnecting } from '../helpers/reload.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
@@ -45,12 +45,6 @@ async function serving(t: TestContext): Promise<Serving> {
   const proxy = await startProxy({ listeners: [{ backend: echo.address, certificates: [{ cert, key }] }] });
   t.after(() => proxy.stop());
   return { proxy, cert, key, session: await tlsConnect({ port: proxy.port }) };
-}
-
-/** A copy that only its owner may read, put in place at once. */
-function put(from: string, to: string): void {
-  writeFileSync(`${to}.new`, readFileSync(from), { mode: 0o600 });
-  renameSync(`${to}.new`, to);
 }
 
 async function served({ proxy }: Serving): Promise<Buffer> {

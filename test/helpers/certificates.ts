@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Certificates for tests, made by the openssl command once per run (IRONSOCKET_TEST_CERTIFICATES names the directory) or once per process.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -34,6 +34,12 @@ export const strangeKey = join(directory, 'strange.key');
 export function derOf(certificate: TestCertificate): Buffer {
   const match = /-----BEGIN CERTIFICATE-----([^-]*)-----END/.exec(readFileSync(certificate.cert, 'latin1'));
   return Buffer.from(match?.[1] ?? '', 'base64');
+}
+
+/** A copy of a file that only its owner may read, put in place at once. */
+export function put(from: string, to: string): void {
+  writeFileSync(`${to}.new`, readFileSync(from), { mode: 0o600 });
+  renameSync(`${to}.new`, to);
 }
 
 function named(name: string): TestCertificate {
