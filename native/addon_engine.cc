@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "addon.h"
+#include "handoff/version.h"
 
 namespace ironsocket {
 namespace {
@@ -150,10 +151,12 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
   method("takeSessions", [](const CallbackInfo& info, Engine* engine) {
     Arguments arguments(info.Env(), info[0]);
     std::vector<UniqueFd> pairs = TakenFds(info.Env(), &arguments);
-    const int donor = arguments.Fd("donor");
     const uint32_t answers = arguments.Has("answers") ? arguments.Unsigned("answers") : UINT32_MAX;
-    if (arguments.ok()) engine->TakeSessions(std::move(pairs), donor, answers);
+    if (arguments.ok()) engine->TakeSessions(std::move(pairs), answers);
     return Undefined(info);
+  });
+  method("handoffRefusal", [](const CallbackInfo& info, Engine* engine) -> Value {
+    return Napi::String::New(info.Env(), engine->HandoffRefusal());
   });
   method("handoffPauses", [](const CallbackInfo& info, Engine* engine) -> Value {
     int64_t longest = 0;
@@ -213,11 +216,16 @@ Value CreateEngine(const CallbackInfo& info) {
   return ToObject(info.Env(), &instance, host);
 }
 
+Value TellHandoffVersion(const CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), HandoffVersion());
+}
+
 }  // namespace
 
 std::span<const Export> EngineExports() {
   static constexpr Export kExports[] = {
       {"createEngine", CreateEngine},
+      {"handoffVersion", TellHandoffVersion},
   };
   return kExports;
 }

@@ -91,7 +91,7 @@ struct Engine::Impl {
 
   const EventSink sink;
   std::mutex sink_mutex;
-  std::map<uint32_t, int64_t> backend_failed_ms;  // when each listener's failure was last told
+  std::map<std::string, int64_t> backend_failed_ms;  // when each listener's failure was last told
   EngineState state;
   std::vector<std::unique_ptr<RelayThread>> relays;
   std::vector<std::unique_ptr<HandshakeThread>> handshakes;
@@ -115,8 +115,7 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
                                 const std::shared_ptr<TicketKeys>& tickets,
                                 std::shared_ptr<Listener>* out, std::string* error) {
   auto listener = std::make_shared<Listener>();
-  listener->id = plan.id;
-  listener->name = plan.name;
+  static_cast<ListenerValues&>(*listener) = plan;
   listener->fd = UniqueFd(fcntl(plan.fd, F_DUPFD_CLOEXEC, 3));
   sockaddr_storage bound{};
   socklen_t length = sizeof bound;
@@ -129,14 +128,8 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
   PrepareStream(listener->fd.get(), bound.ss_family);
   listener->bound = PeerAddress::From(bound);
   listener->wildcard = IsWildcard(listener->bound);
-  listener->backend = plan.backend;
   listener->proxy_protocol = plan.proxy_protocol;
   listener->handshake_ms = plan.handshake_ms;
-  listener->connect_ms = plan.connect_ms;
-  listener->idle_ms = plan.idle_ms;
-  listener->half_closed_ms = plan.half_closed_ms;
-  listener->reset_on_truncation = plan.reset_on_truncation;
-  listener->offload = plan.offload;
   Endpoints addresses;
   if (!ParseAddresses(plan.backend_addresses, &addresses)) {
     *error = "listener " + plan.name + ": a backend address is not numeric";
@@ -261,12 +254,18 @@ void Engine::GiveSessions(std::vector<UniqueFd> pairs, uint32_t most) {
   }
 }
 
-void Engine::TakeSessions(std::vector<UniqueFd> pairs, int donor, uint32_t answers) {
+void Engine::TakeSessions(std::vector<UniqueFd> pairs, uint32_t answers) {
   for (const auto& relay : impl_->relays) relay->StopGiving();
   for (size_t i = 0; i < pairs.size(); ++i) {
-    RelayThread& relay = *impl_->relays[i % impl_->relays.size()];
-    relay.TakeSessions(std::move(pairs[i]), UniqueFd(fcntl(donor, F_DUPFD_CLOEXEC, 3)), answers);
+    impl_->relays[i % impl_->relays.size()]->TakeSessions(std::move(pairs[i]), answers);
   }
+}
+
+const char* Engine::HandoffRefusal() const {
+  for (const auto& relay : impl_->relays) {
+    if (relay->refusal() != Refusal::kNone) return RefusalText(relay->refusal());
+  }
+  return "";
 }
 
 void Engine::HandoffPauses(int64_t* longest_us, int64_t* p99_us) const {

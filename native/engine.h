@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "listener_values.h"
 #include "log/log.h"
 #include "net/proxy_header.h"
 #include "net/unique_fd.h"
-#include "record/offload.h"
 
 namespace ironsocket {
 
@@ -58,9 +58,7 @@ struct CertificateSource {
   int key_fd = -1;
 };
 
-struct ListenerPlan {
-  uint32_t id = 0;                              // stable over Configure calls
-  std::string name;                             // for logs
+struct ListenerPlan : ListenerValues {
   int fd = -1;                                  // borrowed listening socket; duplicated
   std::vector<CertificateSource> certificates;  // the first is the default; several with the same
                                                 // name: ECDSA and RSA side by side
@@ -68,16 +66,10 @@ struct ListenerPlan {
   std::string max_version;
   std::vector<std::string> ciphers;  // IANA suite names; empty: the default list
   std::vector<std::string> alpn;     // in order of preference; empty: off
-  std::string backend;               // as configured, for logs
   std::vector<std::string>
       backend_addresses;  // Endpoint texts; may be empty while the name can't be resolved
   ProxyProtocol proxy_protocol = ProxyProtocol::kNone;
   uint32_t handshake_ms = 10'000;
-  uint32_t connect_ms = 5'000;
-  uint32_t idle_ms = 0;              // 0: never
-  uint32_t half_closed_ms = 60'000;  // 0: never
-  bool reset_on_truncation = false;
-  OffloadPolicy offload;
 };
 
 struct Plan {
@@ -93,8 +85,8 @@ struct EngineEvent {
                      // second and listener)
   };
   Type type;
-  uint32_t listener = 0;
-  int error = 0;  // errno of the last address that failed
+  std::string listener = {};  // its name
+  int error = 0;              // errno of the last address that failed
 };
 
 struct EngineOptions {
@@ -130,11 +122,13 @@ class Engine {
   void StopAccepting();
   // Sessions go to another worker: each relay thread gives its own to the thread that has the other
   // end of its pair (SOCK_SEQPACKET), also those that come later. As many pairs as relay threads;
-  // the recipient may have another number of them. An engine that takes no longer gives. `donor`:
-  // pidfd of the worker that gives. For tests: fewer in a batch, and batches that are answered
-  // before the next one waits for the donor's end.
+  // the recipient may have another number of them. An engine that takes no longer gives. For
+  // tests: fewer in a batch, and batches that are answered before the next one waits for the
+  // donor's end.
   void GiveSessions(std::vector<UniqueFd> pairs, uint32_t most = kBatchSessions);
-  void TakeSessions(std::vector<UniqueFd> pairs, int donor, uint32_t answers = UINT32_MAX);
+  void TakeSessions(std::vector<UniqueFd> pairs, uint32_t answers = UINT32_MAX);
+  // Why sessions were not given, in words; "" where none was refused.
+  const char* HandoffRefusal() const;
   size_t relay_threads() const;
   // Relay threads that still give; 0: what is here stays.
   size_t giving_threads() const;

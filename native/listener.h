@@ -5,35 +5,26 @@
 
 #include <memory>
 #include <mutex>
-#include <string>
 #include <vector>
 
 #include "handshake/context.h"
+#include "listener_values.h"
 #include "net/address.h"
 #include "net/proxy_header.h"
 #include "net/unique_fd.h"
-#include "record/offload.h"
 
 namespace ironsocket {
 
 using Endpoints = std::shared_ptr<const std::vector<Endpoint>>;
 
-struct Listener {
-  uint32_t id = 0;
-  std::string name;
+struct Listener : ListenerValues {
   UniqueFd fd;
   PeerAddress bound;  // what it is bound to
   bool wildcard =
       false;  // bound to every address: the local one has to be asked for each connection
   ServerContexts contexts;
-  std::string backend;  // as configured
   ProxyProtocol proxy_protocol = ProxyProtocol::kNone;
   uint32_t handshake_ms = 0;
-  uint32_t connect_ms = 0;
-  uint32_t idle_ms = 0;         // 0: never
-  uint32_t half_closed_ms = 0;  // 0: never
-  bool reset_on_truncation = false;
-  OffloadPolicy offload;
 
   // The backend's addresses of the moment; never nullptr.
   Endpoints backend_addresses() const {

@@ -67,7 +67,7 @@ export interface Plan {
   readonly ticketKeysFd: number;
 }
 
-export type EngineEvent = { readonly type: 'drained' } | { readonly type: 'backend-failed'; readonly listener: number };
+export type EngineEvent = { readonly type: 'drained' } | { readonly type: 'backend-failed'; readonly listener: string };
 
 /** Names of the numbers that Engine.snapshot writes, in their order (enum Counter of native/engine.h). */
 export const counterNames = [
@@ -148,14 +148,12 @@ export interface Engine {
   /** Relay threads that still give, because the other worker is there and answers. With 0 what is here stays. */
   givingThreads(): number;
   /**
-   * The other ends. Takes `fds`; `donor` is a pidfd of the worker that gives. `answers`: for tests; after so many batches of a thread the
-   * next one is left where it is until the donor has closed its end, and the log says `paused`.
+   * The other ends. Takes `fds`. `answers`: for tests; after so many batches of a thread the next one is left where it is until the donor
+   * has closed its end, and the log says `paused`.
    */
-  takeSessions(options: {
-    readonly fds: readonly number[];
-    readonly donor: number;
-    readonly answers?: number | undefined;
-  }): void;
+  takeSessions(options: { readonly fds: readonly number[]; readonly answers?: number | undefined }): void;
+  /** Why sessions were not given, in words; empty where none was refused. */
+  handoffRefusal(): string;
   /** Microseconds that sessions stood still which this worker took: the longest, and a bound that 99 of 100 were under. */
   handoffPauses(): { readonly longestUs: number; readonly p99Us: number };
   snapshot(out: BigUint64Array): void;
@@ -255,6 +253,8 @@ export interface Native {
   deviceOffloads(): readonly DeviceOffload[];
 
   // --- the engine of a worker
+  /** Of the frames and messages that sessions travel in; neighbours understand each other. */
+  handoffVersion(): number;
   createEngine(options: {
     readonly handshakeThreads: number;
     readonly relayThreads: number;

@@ -10,29 +10,36 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <iterator>
+
+#include "handoff/version.h"
 
 namespace ironsocket {
 namespace {
 
 constexpr uint32_t kMagic = 0x66646e68;  // "hndf"
-constexpr uint16_t kVersion = 1;
-enum class Kind : uint16_t { kPrepare = 1, kAnswer = 2 };
+enum class Kind : uint16_t { kPrepare = 1, kAnswer = 2, kTakenBack = 3 };
 
-// Both messages; little endian, as every machine that this is built for.
+// All messages; little endian, as every machine that this is built for. A newer version may put
+// more behind it, which we don't look at.
 struct Message {
   uint32_t magic = kMagic;
-  uint16_t version = kVersion;
+  uint16_t version = HandoffVersion();
   Kind kind = Kind::kPrepare;
   uint64_t id = 0;
   uint32_t sessions = 0;    // kPrepare
   uint32_t fds = 0;         // kPrepare, without the memfd
   uint64_t bytes = 0;       // kPrepare, in the memfd
   int64_t prepared_us = 0;  // kPrepare
-  Answer answer = Answer::kRefused;
-  uint32_t reserved = 0;
+  uint32_t answer = 0;      // kAnswer: kAccepted or kRefused
+  Refusal refusal = Refusal::kNone;
 };
 static_assert(sizeof(Message) == 48);
+constexpr size_t kMostMessage = 256;
+constexpr uint32_t kAccepted = 1;
+constexpr uint32_t kRefused = 2;
 
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
 
@@ -101,22 +108,9 @@ int Send(int socket, const Message& message, std::span<const int> fds) {
   }
 }
 
-// One message with all its descriptors, which are the caller's whatever it says.
-int Receive(int socket, Message* message, std::vector<UniqueFd>* fds) {
-  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
-  iovec piece{message, sizeof *message};
-  msghdr header{};
-  header.msg_iov = &piece;
-  header.msg_iovlen = 1;
-  header.msg_control = space;
-  header.msg_controllen = sizeof space;
-  ssize_t got;
-  do {
-    got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return errno == ECONNRESET ? -EPIPE : -errno;
-  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control;
-       control = CMSG_NXTHDR(&header, control)) {
+// All of a message's descriptors.
+void TakeFds(msghdr* header, std::vector<UniqueFd>* fds) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(header); control; control = CMSG_NXTHDR(header, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
@@ -125,13 +119,56 @@ int Receive(int socket, Message* message, std::vector<UniqueFd>* fds) {
       fds->emplace_back(fd);
     }
   }
+}
+
+// kNone where the bytes are a message that we understand. Its id is 0 where they don't tell it.
+Refusal Judge(size_t size, int flags, Message* message) {
+  const bool headed = size >= offsetof(Message, sessions) && message->magic == kMagic;
+  if (!headed) message->id = 0;
+  if (!headed || (flags & MSG_TRUNC)) return Refusal::kMessage;
+  if (!IsNeighbour(message->version)) return Refusal::kVersion;
+  const bool newer = message->version > HandoffVersion();
+  if (size < sizeof *message || (size > sizeof *message && !newer)) return Refusal::kMessage;
+  return flags & MSG_CTRUNC ? Refusal::kDescriptors : Refusal::kNone;
+}
+
+// One message with all its descriptors, which are the caller's whatever it says.
+int Receive(int socket, Message* message, std::vector<UniqueFd>* fds, Refusal* refusal) {
+  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
+  uint8_t more[kMostMessage - sizeof *message];
+  iovec pieces[] = {{message, sizeof *message}, {more, sizeof more}};
+  msghdr header{};
+  header.msg_iov = pieces;
+  header.msg_iovlen = std::size(pieces);
+  header.msg_control = space;
+  header.msg_controllen = sizeof space;
+  ssize_t got;
+  do {
+    got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return errno == ECONNRESET ? -EPIPE : -errno;
+  TakeFds(&header, fds);
   if (got == 0) return -EPIPE;
-  const bool whole = got == sizeof *message && !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-  if (!whole || message->magic != kMagic || message->version != kVersion) {
-    if (got != sizeof *message || message->magic != kMagic) message->id = 0;
-    return -EBADMSG;
+  *refusal = Judge(static_cast<size_t>(got), header.msg_flags, message);
+  return *refusal == Refusal::kNone ? 0 : -EBADMSG;
+}
+
+// What PREPARE says must be what came with it.
+Refusal Unpack(const Message& message, std::vector<UniqueFd>* fds, Prepare* prepare) {
+  if (message.kind == Kind::kTakenBack) {
+    prepare->taken_back = true;
+    return fds->empty() ? Refusal::kNone : Refusal::kMessage;
   }
-  return 0;
+  prepare->sessions = message.sessions;
+  prepare->prepared_us = message.prepared_us;
+  if (message.kind != Kind::kPrepare || fds->size() != message.fds + size_t{1} ||
+      message.bytes > kMaxBatchBytes ||
+      !ReadMemfd((*fds)[0].get(), message.bytes, &prepare->frames)) {
+    return Refusal::kMessage;
+  }
+  prepare->fds.assign(std::make_move_iterator(fds->begin() + 1),
+                      std::make_move_iterator(fds->end()));
+  return Refusal::kNone;
 }
 
 }  // namespace
@@ -154,38 +191,45 @@ int SendPrepare(int socket, uint64_t id, uint32_t sessions, int64_t prepared_us,
   return error;
 }
 
-int ReceiveAnswer(int socket, uint64_t* id, Answer* answer) {
+int ReceiveAnswer(int socket, Answer* answer) {
   Message message;
   std::vector<UniqueFd> fds;
-  if (const int error = Receive(socket, &message, &fds)) return error;
-  const bool known = message.answer == Answer::kAccepted || message.answer == Answer::kRefused;
-  if (message.kind != Kind::kAnswer || !fds.empty() || !known) return -EBADMSG;
-  *id = message.id;
-  *answer = message.answer;
-  return 0;
-}
-
-int ReceivePrepare(int socket, Prepare* prepare) {
-  Message message;
-  std::vector<UniqueFd> fds;
-  const int error = Receive(socket, &message, &fds);
-  prepare->id = message.id;
-  if (error != 0) return error;
-  prepare->sessions = message.sessions;
-  prepare->prepared_us = message.prepared_us;
-  if (message.kind != Kind::kPrepare || fds.size() != message.fds + size_t{1} ||
-      message.bytes > kMaxBatchBytes || !ReadMemfd(fds[0].get(), message.bytes, &prepare->frames)) {
+  Refusal ignored;
+  if (const int error = Receive(socket, &message, &fds, &ignored)) return error;
+  const bool accepted = message.answer == kAccepted;
+  if (message.kind != Kind::kAnswer || !fds.empty() || (!accepted && message.answer != kRefused)) {
     return -EBADMSG;
   }
-  prepare->fds.assign(std::make_move_iterator(fds.begin() + 1), std::make_move_iterator(fds.end()));
+  answer->id = message.id;
+  answer->refusal = message.refusal;
+  const bool known = message.refusal > Refusal::kNone && message.refusal <= Refusal::kShortage;
+  if (accepted || !known) answer->refusal = accepted ? Refusal::kNone : Refusal::kOther;
   return 0;
 }
 
-int SendAnswer(int socket, uint64_t id, Answer answer) {
+int SendTakenBack(int socket, uint64_t id) {
+  Message message;
+  message.kind = Kind::kTakenBack;
+  message.id = id;
+  return Send(socket, message, {});
+}
+
+int ReceivePrepare(int socket, Prepare* prepare, Refusal* refusal) {
+  Message message;
+  std::vector<UniqueFd> fds;
+  const int error = Receive(socket, &message, &fds, refusal);
+  prepare->id = message.id;
+  if (error != 0) return error;
+  *refusal = Unpack(message, &fds, prepare);
+  return *refusal == Refusal::kNone ? 0 : -EBADMSG;
+}
+
+int SendAnswer(int socket, const Answer& answer) {
   Message message;
   message.kind = Kind::kAnswer;
-  message.id = id;
-  message.answer = answer;
+  message.id = answer.id;
+  message.answer = answer.refusal == Refusal::kNone ? kAccepted : kRefused;
+  message.refusal = answer.refusal;
   return Send(socket, message, {});
 }
 

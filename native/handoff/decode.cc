@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "handoff/fields.h"
+#include "handoff/version.h"
 
 namespace ironsocket {
 namespace {
@@ -94,10 +95,7 @@ FrameFault DecodeSession(std::span<const uint8_t>* input, DecodedSession* out) {
   if (length < wire::kHeader) return FrameFault::kBadValue;
   const std::span<const uint8_t> frame = input->first(length);
   *input = input->subspan(length);
-  // Version 0 has never been.
-  if (version == 0 || version + 1 < wire::kVersion || version > wire::kVersion + 1) {
-    return FrameFault::kUnknownVersion;
-  }
+  if (!IsNeighbour(version)) return FrameFault::kUnknownVersion;
   if (header.U64() != wire::Checksum(frame)) return FrameFault::kBadValue;
   if (count > wire::kMaxFields) return FrameFault::kTooLarge;
   return ReadFields(Reader(frame.subspan(wire::kHeader)), count, out);

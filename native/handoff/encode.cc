@@ -6,7 +6,9 @@
 #include <string_view>
 
 #include "handoff/frame.h"
+#include "handoff/version.h"
 #include "handoff/wire.h"
+#include "net/socket_cookie.h"
 
 namespace ironsocket {
 namespace {
@@ -39,7 +41,7 @@ class Fields {
     const size_t length = static_cast<size_t>(writer_.at() - frame_);
     Writer header(frame_);
     header.Bytes(wire::kMagic, sizeof wire::kMagic);
-    header.U16(wire::kVersion);
+    header.U16(HandoffVersion());
     header.U16(count_);
     header.U32(static_cast<uint32_t>(length));
     header.U64(wire::Checksum({frame_, length}));
@@ -161,6 +163,15 @@ void AddBackendAddresses(Fields& fields, const Session& session) {
   }
 }
 
+// Left out where the kernel does not tell them.
+void AddCookies(Fields& fields, const Session& session) {
+  const uint64_t client = CookieOf(session.client.get());
+  if (client == 0) return;
+  Writer& writer = fields.Add(Field::kCookies, 0);
+  writer.U64(client);
+  writer.U64(session.backend.valid() ? CookieOf(session.backend.get()) : 0);
+}
+
 // In the order of their bits.
 uint32_t FlagsOf(const Session& session) {
   const bool flags[] = {
@@ -238,6 +249,8 @@ void EncodeSession(const Session& session, int64_t now_ms, FrameBytes* out) {
   fields.AddBytes(Field::kSni, BytesOf(sni).first(std::min(sni.size(), wire::kMaxSni)), 0);
   if (phase == Phase::kConnecting) AddBackendAddresses(fields, session);
   fields.AddBytes(Field::kToBackend, BytesOf(to_backend));
+  AddCookies(fields, session);
+  fields.Add(static_cast<Field>(wire::kGrease + id % wire::kGreaseNumbers), 0).U32(0);
   out->resize(start + fields.End());
 }
 

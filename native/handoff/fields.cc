@@ -263,6 +263,11 @@ bool ReadField(Field type, std::span<const uint8_t> value, DecodedSession* out) 
       return TakeSpan(value, BufferPool::kLargest, &out->to_backend);
     case Field::kUnsent:
       return TakeSpan(value, BufferPool::kLargest, &out->unsent);
+    case Field::kCookies:
+      out->client_cookie = reader.U64();
+      out->backend_cookie = reader.U64();
+      good = true;
+      break;
     case Field::kEnd:
       break;
   }

@@ -52,20 +52,6 @@ using FrameBytes = std::vector<uint8_t, CleansingAllocator<uint8_t>>;
 // somebody else owns it.
 void EncodeSession(const Session& session, int64_t now_ms, FrameBytes* out);
 
-// What a session needs of the listener that accepted it.
-struct ListenerValues {
-  uint32_t id = 0;
-  uint32_t connect_ms = 0;
-  uint32_t idle_ms = 0;
-  uint32_t half_closed_ms = 0;
-  OffloadPolicy offload;
-  bool reset_on_truncation = false;
-  std::string name;
-  std::string backend;
-
-  bool operator==(const ListenerValues& other) const;
-};
-
 // A frame that was read and found good. The spans are in the input.
 struct DecodedSession {
   // All but its descriptors, blocks, listener, group, timer, and time of acceptance.
@@ -75,6 +61,8 @@ struct DecodedSession {
   int64_t deadline_left_ms = -1;  // -1: no deadline
   ListenerValues listener;
   std::string group;
+  uint64_t client_cookie = 0;  // SO_COOKIE of its sockets; 0: not told
+  uint64_t backend_cookie = 0;
   std::span<const uint8_t> sni;
   std::span<const uint8_t> partial;     // Receiving::partial
   std::span<const uint8_t> to_backend;  // Session::to_backend

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <mutex>
 #include <set>
-#include <tuple>
 
 #include "handoff/frame.h"
 #include "loop/clock.h"
@@ -10,36 +9,21 @@
 namespace ironsocket {
 namespace {
 
-std::unique_ptr<Listener> MakeListener(const ListenerValues& values) {
-  auto listener = std::make_unique<Listener>();
-  listener->id = values.id;
-  listener->name = values.name;
-  listener->backend = values.backend;
-  listener->connect_ms = values.connect_ms;
-  listener->idle_ms = values.idle_ms;
-  listener->half_closed_ms = values.half_closed_ms;
-  listener->reset_on_truncation = values.reset_on_truncation;
-  listener->offload = values.offload;
-  return listener;
-}
-
 // Those that are alive, by what they are: there are as many as configurations that sessions began
 // under.
 std::shared_ptr<Listener> ListenerOf(const ListenerValues& values) {
-  struct Entry {
-    ListenerValues values;
-    std::weak_ptr<Listener> listener;
-  };
+  using Entry = std::weak_ptr<Listener>;
   static std::mutex mutex;
   static std::vector<Entry>& entries = *new std::vector<Entry>;  // outlives every thread
   std::lock_guard lock(mutex);
   for (const Entry& entry : entries) {
-    if (!(entry.values == values)) continue;
-    if (auto listener = entry.listener.lock()) return listener;
+    auto listener = entry.lock();
+    if (listener && *listener == values) return listener;
   }
-  std::erase_if(entries, [](const Entry& entry) { return entry.listener.expired(); });
-  std::shared_ptr<Listener> listener = MakeListener(values);
-  entries.push_back({values, listener});
+  std::erase_if(entries, [](const Entry& entry) { return entry.expired(); });
+  auto listener = std::make_shared<Listener>();
+  static_cast<ListenerValues&>(*listener) = values;
+  entries.push_back(listener);
   return listener;
 }
 
@@ -56,17 +40,6 @@ const char* GroupName(const std::string& name) {
 }
 
 }  // namespace
-
-bool ListenerValues::operator==(const ListenerValues& other) const {
-  const auto tie = [](const ListenerValues& values) {
-    const auto& [id, connect_ms, idle_ms, half_closed_ms, offload, reset_on_truncation, name,
-                 backend] = values;
-    const auto& [mode, after] = offload;
-    return std::tie(id, connect_ms, idle_ms, half_closed_ms, mode, after, reset_on_truncation, name,
-                    backend);
-  };
-  return tie(*this) == tie(other);
-}
 
 bool Restore(DecodedSession&& from, BufferPool& pool, Session* to) {
   Block sni, partial, to_backend, unsent;

@@ -14,7 +14,7 @@
 namespace ironsocket::wire {
 
 inline constexpr uint8_t kMagic[4] = {'I', 'S', 'H', 'F'};
-inline constexpr uint16_t kVersion = 1;
+inline constexpr uint16_t kVersion = 1;       // HandoffVersion() is what is written
 inline constexpr size_t kHeader = 20;         // magic, version, fields, length, checksum
 inline constexpr size_t kSummed = 12;         // of the header: all before the checksum
 inline constexpr uint16_t kRequired = 1;      // flag: who does not know this field must refuse
@@ -36,8 +36,13 @@ enum class Field : uint16_t {
   kPartial,
   kToBackend,
   kUnsent,
+  kCookies,
   kEnd,  // not on the wire: one more than the last
 };
+// The first of the numbers that no field will ever have. Each frame carries one of them, optional,
+// so that skipping what is not known is never out of practice (RFC 8701).
+inline constexpr uint16_t kGrease = 0xF000;
+inline constexpr uint64_t kGreaseNumbers = 0x1000;
 
 inline constexpr size_t kAddressLength = 28;  // sockaddr_in6, the longest
 inline constexpr size_t kSendingLength = 32;  // and the controls

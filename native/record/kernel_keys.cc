@@ -62,8 +62,16 @@ class CryptoInfo {
     Put64(sequence(), keys.sequence);
   }
 
+  // What the kernel counts is not compared: rec_seq, and in TLS 1.2 the explicit nonce.
+  bool HasKeysOf(CryptoInfo& other, const TrafficKeys& keys) {
+    std::memcpy(other.sequence(), sequence(), kSequenceLength);
+    if (keys.explicit_nonces()) std::memcpy(other.iv(), iv(), kIvLength - kSaltLength);
+    return CRYPTO_memcmp(bytes_, other.bytes_, size()) == 0;
+  }
+
   // rec_seq. iv and salt together are always as long as the whole IV.
   uint8_t* sequence() { return bytes_ + sizeof(tls_crypto_info) + kIvLength + key_length_; }
+  uint8_t* iv() { return bytes_ + sizeof(tls_crypto_info); }
   uint8_t* data() { return bytes_; }
   socklen_t size() const {
     return static_cast<socklen_t>(sizeof(tls_crypto_info) + kIvLength + key_length_ +
@@ -95,6 +103,16 @@ int ReadSequence(int fd, Direction direction, const TrafficKeys& keys, uint64_t*
   if (getsockopt(fd, SOL_TLS, OptionOf(direction), info.data(), &size) != 0) return -errno;
   *sequence = Get64(info.sequence());
   return 0;
+}
+
+bool CompareKeys(int fd, Direction direction, const TrafficKeys& keys, uint64_t* sequence) {
+  CryptoInfo theirs(keys);
+  CryptoInfo ours(keys);
+  ours.Fill(keys);
+  socklen_t size = theirs.size();
+  if (getsockopt(fd, SOL_TLS, OptionOf(direction), theirs.data(), &size) != 0) return false;
+  *sequence = Get64(theirs.sequence());
+  return theirs.HasKeysOf(ours, keys);
 }
 
 void SampleSequence(int fd, Direction direction, TrafficKeys& keys) {

@@ -27,6 +27,9 @@ int InstallKeys(int fd, Direction direction, const TrafficKeys& keys);
 // The number of the next record as the kernel counts. 0 or -errno.
 int ReadSequence(int fd, Direction direction, const TrafficKeys& keys, uint64_t* sequence);
 
+// Whether the kernel has exactly these keys for `direction`; then `*sequence` as above.
+bool CompareKeys(int fd, Direction direction, const TrafficKeys& keys, uint64_t* sequence);
+
 // Sets `keys.sequence` right, where small records were counted as parts of full ones; leaves it on
 // failure.
 void SampleSequence(int fd, Direction direction, TrafficKeys& keys);

@@ -18,6 +18,8 @@ enum class OffloadMode : uint8_t {
 struct OffloadPolicy {
   OffloadMode mode = OffloadMode::kAuto;
   uint64_t after = 0;  // bytes of payload that a direction carries before the kernel takes it
+
+  bool operator==(const OffloadPolicy&) const = default;
 };
 
 // Why a direction is not (yet) carried by the kernel.

@@ -93,7 +93,7 @@ void RelayThread::Connected(Session* session) {
 void RelayThread::ConnectFailed(Session* session) {
   counters_.Add(Counter::kBackendConnectFailed);
   const bool timeout = session->connect_error == ETIMEDOUT;
-  state_.sink({EngineEvent::Type::kBackendFailed, session->listener->id, session->connect_error});
+  state_.sink({EngineEvent::Type::kBackendFailed, session->listener->name, session->connect_error});
   // No close_notify: an empty answer must not look like one that is whole.
   EndWithAlert(session, timeout ? CloseReason::kConnectTimeout : CloseReason::kBackendFailed,
                Alert::kInternalError);

@@ -3,13 +3,13 @@
 // donor has stopped touching them. The recipient makes everything that could fail and then answers;
 // if its answer could be sent they are its own. So each has one owner at any moment.
 // docs/handoff.md has the whole of it.
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "handoff/batch.h"
+#include "handoff/receipt.h"
 #include "loop/clock.h"
 #include "relay/relay_thread.h"
 #include "relay/transfer.h"
@@ -21,22 +21,18 @@ constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
 constexpr int64_t kAnswerMs = 1500;  // below the worker's own patience
 
-bool IsStreamSocket(int fd) {
-  int type = 0;
-  socklen_t length = sizeof type;
-  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
-}
-
 }  // namespace
 
 // --- donor
 
 void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
-  EndGiving();
+  EndGiving(Refusal::kNone);
   // Where it fails its end tells the other side.
-  const bool watched = epoll_.Add(fd.get(), EPOLLIN, kGivingTag) == 0;
+  const bool watched = !giving_ && epoll_.Add(fd.get(), EPOLLIN, kGivingTag) == 0;
   gives_.store(watched, std::memory_order_relaxed);
   if (!watched) return;
+  refusal_ = Refusal::kNone;
+  for (Session* session = all_; session; session = session->all_next) session->stays = false;
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
   giving_->most = most;
@@ -45,7 +41,7 @@ void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
 
 void RelayThread::GiveBatch() {
   Giving& giving = *giving_;
-  if (giving.prepared || now_ms_ < giving.retry_ms) return;
+  if (giving.prepared || giving.all_stay || now_ms_ < giving.retry_ms) return;
   FrameBytes frames;
   std::vector<int> fds;
   for (Session* session = all_; session && giving.batch.size() < giving.most;
@@ -60,6 +56,8 @@ void RelayThread::GiveBatch() {
     session->moving = true;
     giving.batch.push_back(session);
   }
+  giving.all_stay = giving.batch.empty() && giving.most > 0;
+  gives_.store(!giving.all_stay, std::memory_order_relaxed);
   if (giving.batch.empty()) return;
   const int error = SendPrepare(giving.fd.get(), ++giving.id,
                                 static_cast<uint32_t>(giving.batch.size()), NowUs(), frames, fds);
@@ -69,8 +67,9 @@ void RelayThread::GiveBatch() {
     return;
   }
   // Descriptors on their way are counted for the whole user (unix(7)): ETOOMANYREFS.
-  if (!IsPassing(-error) && error != -ETOOMANYREFS) return EndGiving();
   ResumeBatch();
+  refusal_ = error == -EPIPE ? Refusal::kGone : Refusal::kUnsent;
+  if (!IsPassing(-error) && error != -ETOOMANYREFS) return EndGiving(refusal_);
   giving.retry_ms = now_ms_ + kRetryMs;
 }
 
@@ -85,8 +84,8 @@ void RelayThread::ResumeBatch() {
 }
 
 // An answer for the batch that is on its way.
-void RelayThread::OnAnswer(Answer answer) {
-  if (answer == Answer::kAccepted) {
+void RelayThread::OnAnswer(Refusal refusal) {
+  if (refusal == Refusal::kNone) {
     for (Session* session : giving_->batch) {
       counters_.Add(Counter::kSessionsGiven);
       Discharge(session);
@@ -95,6 +94,7 @@ void RelayThread::OnAnswer(Answer answer) {
     giving_->prepared = false;
     return;
   }
+  refusal_ = refusal;
   // One of them can't be taken: each by itself from now on, to find out which.
   if (giving_->batch.size() == 1) giving_->batch[0]->stays = true;
   giving_->most = 1;
@@ -103,47 +103,56 @@ void RelayThread::OnAnswer(Answer answer) {
 
 // False: no (more) answer that counts, `*error` says why.
 bool RelayThread::TakeAnswer(int* error) {
-  uint64_t id = 0;
-  Answer answer = Answer::kRefused;
-  *error = ReceiveAnswer(giving_->fd.get(), &id, &answer);
-  if (*error == 0 && (!giving_->prepared || id != giving_->id)) *error = -EBADMSG;
+  Answer answer;
+  *error = ReceiveAnswer(giving_->fd.get(), &answer);
+  if (*error == 0 && (!giving_->prepared || answer.id != giving_->id)) *error = -EBADMSG;
   if (*error != 0) return false;
-  OnAnswer(answer);
+  OnAnswer(answer.refusal);
   return true;
 }
 
 void RelayThread::OnAnswers() {
   int error = 0;
   while (TakeAnswer(&error)) continue;
-  if (error != -EAGAIN) return EndGiving();
-  GiveBatch();
+  if (error == -EAGAIN) return GiveBatch();
+  EndGiving(error == -EPIPE ? Refusal::kGone : Refusal::kVersion);
 }
 
 // The part of the loop that waits for no event.
 void RelayThread::TickGiving() {
+  if (giving_->ending) return EndGiving(Refusal::kNone);
   if (!giving_->prepared) return GiveBatch();
-  if (now_ms_ - giving_->prepared_ms >= kAnswerMs) EndGiving();
+  if (now_ms_ - giving_->prepared_ms >= kAnswerMs) EndGiving(Refusal::kSilence);
 }
 
 // An answer that is there counts, one that is sent later fails at its sender; what is left is ours
-// as before.
-void RelayThread::EndGiving() {
+// as before, once the other side has our word for it. Where that can't be sent for want of memory
+// the next tick tries again. `why`: for the sessions that stay, if any do.
+void RelayThread::EndGiving(Refusal why) {
   if (!giving_) return;
-  shutdown(giving_->fd.get(), SHUT_RD);
-  int error = 0;
-  while (TakeAnswer(&error)) continue;
+  if (!giving_->ending) {
+    epoll_.Remove(giving_->fd.get());
+    shutdown(giving_->fd.get(), SHUT_RD);
+    int error = 0;
+    while (TakeAnswer(&error)) continue;
+    if (all_ && why != Refusal::kNone) refusal_ = why;
+  }
+  if (giving_->prepared) {
+    const int error = SendTakenBack(giving_->fd.get(), giving_->id);
+    giving_->ending = error != 0 && error != -EPIPE;
+    if (giving_->ending) return;
+  }
   ResumeBatch();
-  epoll_.Remove(giving_->fd.get());
   giving_.reset();
   gives_.store(false, std::memory_order_relaxed);
 }
 
 // --- recipient
 
-void RelayThread::BeginTaking(UniqueFd fd, UniqueFd donor, uint32_t answers) {
+void RelayThread::BeginTaking(UniqueFd fd, uint32_t answers) {
   const uint64_t tag = kTakingTag + takings_.size();
   if (epoll_.Add(fd.get(), EPOLLIN, tag) != 0) return;
-  takings_.push_back({std::move(fd), std::move(donor), answers});
+  takings_.push_back({std::move(fd), answers, {}});
 }
 
 // For tests: the batch lies there until the donor has ended its side.
@@ -155,80 +164,86 @@ bool RelayThread::Waits(size_t index, uint32_t events) {
 }
 
 void RelayThread::OnPrepares(size_t index, uint32_t events) {
+  Taking& taking = takings_[index];
   for (;;) {
-    Taking& taking = takings_[index];
     if (Waits(index, events)) return;
     Prepare prepare;
-    const int error = ReceivePrepare(taking.fd.get(), &prepare);
+    Refusal refusal = Refusal::kNone;
+    const int error = ReceivePrepare(taking.fd.get(), &prepare, &refusal);
     if (error == -EAGAIN) return;
     if (error == -EBADMSG && prepare.id != 0 &&
-        SendAnswer(taking.fd.get(), prepare.id, Answer::kRefused) == 0) {
+        SendAnswer(taking.fd.get(), {prepare.id, refusal}) == 0) {
       continue;
     }
-    if (error != 0) {
-      epoll_.Remove(taking.fd.get());
-      taking.fd.Reset();
-      taking.donor.Reset();
-      return;
-    }
+    if (error != 0 || prepare.taken_back) return EndTaking(taking, error == -EPIPE);
     TakeBatch(taking, prepare);
     --taking.answers;
   }
 }
 
-void RelayThread::TakeBatch(const Taking& taking, Prepare& prepare) {
+void RelayThread::TakeBatch(Taking& taking, Prepare& prepare) {
   std::vector<Session*> batch;
-  batch.reserve(prepare.sessions);
-  const bool good = RestoreBatch(prepare, &batch);
-  const int error =
-      SendAnswer(taking.fd.get(), prepare.id, good ? Answer::kAccepted : Answer::kRefused);
-  // A donor that is dead can't resume what it had let go of.
-  if (!good || (error != 0 && !IsDead(taking))) {
+  batch.reserve(kMaxBatchFds);
+  const Refusal refusal = RestoreBatch(prepare, &batch);
+  const int error = SendAnswer(taking.fd.get(), {prepare.id, refusal});
+  if (refusal != Refusal::kNone) {
     for (Session* session : batch) Disown(session);
     return;
   }
-  pauses_.Add(NowUs() - prepare.prepared_us, batch.size());
-  for (Session* session : batch) TakeIn(session);
+  if (error == 0) {
+    pauses_.Add(NowUs() - prepare.prepared_us, batch.size());
+    for (Session* session : batch) TakeIn(session);
+  } else {
+    // The donor says that it has taken them back, or it is dead.
+    taking.held = std::move(batch);
+  }
 }
 
-bool RelayThread::IsDead(const Taking& taking) const {
-  pollfd donor{taking.donor.get(), POLLIN, 0};
-  return donor.fd >= 0 && poll(&donor, 1, 100) == 1;
+// The donor has said its last word, or died without one: then what was held is nobody else's.
+void RelayThread::EndTaking(Taking& taking, bool died) {
+  if (!taking.fd.valid()) return;
+  for (Session* session : std::exchange(taking.held, {})) died ? TakeIn(session) : Disown(session);
+  epoll_.Remove(taking.fd.get());
+  taking.fd.Reset();
 }
 
-// All that can fail, for all of them. False: one did; those before it are in `batch`.
-bool RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch) {
+// All that can fail, for all of them; those that were made are in `batch`, not to be touched yet.
+Refusal RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch) {
   std::span<const uint8_t> frames(prepare.frames);
-  size_t fd = 0;
+  std::span<UniqueFd> fds(prepare.fds);
   for (uint32_t i = 0; i < prepare.sessions; ++i) {
     DecodedSession decoded;
-    if (DecodeSession(&frames, &decoded) != FrameFault::kNone) return false;
+    const FrameFault fault = DecodeSession(&frames, &decoded);
+    if (fault == FrameFault::kUnknownVersion) return Refusal::kVersion;
+    if (fault != FrameFault::kNone) return Refusal::kFrame;
     const size_t count = decoded.has_backend ? 2 : 1;
-    if (fd + count > prepare.fds.size() || !pool_.Secure(4)) return false;
-    Session* session = slab_.Create();
-    if (!session) return false;
+    if (count > fds.size()) return Refusal::kMessage;
+    if (!AreSocketsOf(decoded, fds[0].get(), fds[count - 1].get())) return Refusal::kSockets;
+    Session* session = pool_.Secure(4) ? slab_.Create() : nullptr;
+    if (!session) return Refusal::kShortage;
     batch->push_back(session);
-    if (!Restore(std::move(decoded), pool_, session)) return false;
-    session->client = std::move(prepare.fds[fd]);
-    if (count == 2) session->backend = std::move(prepare.fds[fd + 1]);
-    fd += count;
-    const bool streams = IsStreamSocket(session->client.get()) &&
-                         (count == 1 || IsStreamSocket(session->backend.get()));
-    if (!streams || !Register(session)) return false;
+    if (!Restore(std::move(decoded), pool_, session)) return Refusal::kShortage;
+    session->moving = true;
+    session->client = std::move(fds[0]);
+    if (count == 2) session->backend = std::move(fds[1]);
+    fds = fds.subspan(count);
+    if (!Register(session)) return Refusal::kShortage;
   }
-  return frames.empty() && fd == prepare.fds.size();
+  return frames.empty() && fds.empty() ? Refusal::kNone : Refusal::kMessage;
 }
 
 // Never ours: closing our descriptors changes nothing for the donor, who has its own.
 void RelayThread::Disown(Session* session) {
+  session->dead = true;
   Unregister(session);
   session->client.Reset();
   session->backend.Reset();
   ReleaseBlocks(session);
-  slab_.Destroy(session);
+  buried_.push_back(session);
 }
 
 void RelayThread::TakeIn(Session* session) {
+  session->moving = false;
   Link(session);
   load_.fetch_add(1, std::memory_order_relaxed);
   state_.ConnectionOpened();

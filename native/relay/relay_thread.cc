@@ -45,23 +45,23 @@ bool RelayThread::Start(std::string* error) {
 
 void RelayThread::Adopt(std::unique_ptr<Established> session) {
   load_.fetch_add(1, std::memory_order_relaxed);
-  inbox_.Push({Command::kAdopt, std::move(session), {}, {}});
+  inbox_.Push({Command::kAdopt, std::move(session), {}});
 }
 
-void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, {}}); }
+void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}}); }
 
 void RelayThread::GiveSessions(UniqueFd fd, uint32_t most) {
   gives_.store(true, std::memory_order_relaxed);
-  inbox_.Push({Command::kGive, nullptr, std::move(fd), {}, most});
+  inbox_.Push({Command::kGive, nullptr, std::move(fd), most});
 }
 
-void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}, {}}); }
+void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}}); }
 
-void RelayThread::TakeSessions(UniqueFd fd, UniqueFd donor, uint32_t answers) {
-  inbox_.Push({Command::kTake, nullptr, std::move(fd), std::move(donor), answers});
+void RelayThread::TakeSessions(UniqueFd fd, uint32_t answers) {
+  inbox_.Push({Command::kTake, nullptr, std::move(fd), answers});
 }
 
-void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}, {}}); }
+void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}}); }
 
 void RelayThread::Join() { thread_.Join(); }
 
@@ -81,7 +81,8 @@ void RelayThread::Loop() {
     if (giving_) TickGiving();
     DestroyBuried();
   }
-  EndGiving();
+  EndGiving(Refusal::kNone);
+  for (Taking& taking : takings_) EndTaking(taking, false);
   while (all_) ResetBoth(all_, CloseReason::kStopped);
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
@@ -101,10 +102,10 @@ void RelayThread::TakeInbox() {
         BeginGiving(std::move(message.fd), message.limit);
         break;
       case Command::kStopGiving:
-        EndGiving();
+        EndGiving(Refusal::kNone);
         break;
       case Command::kTake:
-        BeginTaking(std::move(message.fd), std::move(message.donor), message.limit);
+        BeginTaking(std::move(message.fd), message.limit);
         break;
       case Command::kEndSessions:
         for (Session* session = all_; session;) {
@@ -289,6 +290,7 @@ void RelayThread::Link(Session* session) {
   session->all_next = all_;
   if (all_) all_->all_previous = session;
   all_ = session;
+  if (giving_) giving_->all_stay = false;
   counters_.Add(Counter::kSessionsOpen);
 }
 

@@ -56,21 +56,23 @@ class RelayThread {
   void EndSessions();
   // All sessions, also those that come later, go to the relay thread of another worker that has the
   // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed, at most `most` in a
-  // batch. `donor`: pidfd of the process that gives; after `answers` batches the next waits for its
-  // end.
+  // batch. After `answers` batches the recipient lets the next wait for the donor's end.
   void GiveSessions(UniqueFd fd, uint32_t most);
   void StopGiving();  // who takes back must not give at the same time
-  void TakeSessions(UniqueFd fd, UniqueFd donor, uint32_t answers);
+  void TakeSessions(UniqueFd fd, uint32_t answers);
   void Stop();
   void Join();
 
   // Sessions it has or is about to get; any thread.
   uint32_t load() const { return load_.load(std::memory_order_relaxed); }
-  // Until the pair has ended or StopGiving was called; any thread.
+  // Until there is nothing to give (any more), the pair has ended or StopGiving was called; any
+  // thread.
   bool gives() const { return gives_.load(std::memory_order_relaxed); }
   const ThreadCounters& counters() const { return counters_; }
   // Of sessions that were taken; any thread.
   const PauseHistogram& pauses() const { return pauses_; }
+  // Why sessions were not given, the last reason since GiveSessions; any thread.
+  Refusal refusal() const { return refusal_.load(std::memory_order_relaxed); }
 
  private:
   enum class Command : uint8_t { kAdopt, kEndSessions, kGive, kStopGiving, kTake, kStop };
@@ -78,7 +80,6 @@ class RelayThread {
     Command command;
     std::unique_ptr<Established> session;
     UniqueFd fd;
-    UniqueFd donor;
     uint32_t limit = 0;  // `most` or `answers`
   };
   // A donor's side of a pair: one batch at a time is on its way.
@@ -86,6 +87,8 @@ class RelayThread {
     UniqueFd fd;
     uint64_t id = 0;  // of the last batch
     bool prepared = false;
+    bool all_stay = false;  // none to give, until another one comes
+    bool ending = false;    // the batch is ours again once the other side has our word for it
     int64_t prepared_ms = 0;
     int64_t retry_ms = 0;
     size_t most;  // sessions in a batch; 0: none go, for tests
@@ -93,8 +96,9 @@ class RelayThread {
   };
   struct Taking {
     UniqueFd fd;
-    UniqueFd donor;
     uint32_t answers;  // before it waits, for tests
+    // Sessions that are made, whose donor did not hear our answer.
+    std::vector<Session*> held;
   };
   // Opened application data of several records, to be written in one go.
   struct Gather {
@@ -192,17 +196,17 @@ class RelayThread {
   void BeginGiving(UniqueFd fd, uint32_t most);
   void GiveBatch();
   void ResumeBatch();
-  void OnAnswer(Answer answer);
+  void OnAnswer(Refusal refusal);
   bool TakeAnswer(int* error);
   void OnAnswers();
   void TickGiving();
-  void EndGiving();
-  void BeginTaking(UniqueFd fd, UniqueFd donor, uint32_t answers);
+  void EndGiving(Refusal why);
+  void BeginTaking(UniqueFd fd, uint32_t answers);
   void OnPrepares(size_t index, uint32_t events);
   bool Waits(size_t index, uint32_t events);
-  void TakeBatch(const Taking& taking, Prepare& prepare);
-  bool IsDead(const Taking& taking) const;
-  bool RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);
+  void TakeBatch(Taking& taking, Prepare& prepare);
+  void EndTaking(Taking& taking, bool died);
+  Refusal RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);
   void Disown(Session* session);
   void TakeIn(Session* session);
   bool Register(Session* session);
@@ -244,6 +248,7 @@ class RelayThread {
   std::unique_ptr<Giving> giving_;
   std::vector<Taking> takings_;
   PauseHistogram pauses_;
+  std::atomic<Refusal> refusal_{Refusal::kNone};
   Slab<Session> slab_;
   Session* all_ = nullptr;       // every session of the thread
   Session* run_head_ = nullptr;  // sessions with something to do, in order

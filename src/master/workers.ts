@@ -176,8 +176,8 @@ export class Workers {
   }
 
   /**
-   * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them, a pidfd of ours as the last;
-   * they are closed after it. Settles when no more go.
+   * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them; they are closed after it. Settles
+   * when no more go.
    */
   async give(
     forward: (fds: readonly number[]) => void,
@@ -197,12 +197,6 @@ export class Workers {
   /** The worker takes sessions of another one. Descriptors are borrowed. */
   take(fds: readonly number[], pauseAt?: HandoffStep): void {
     this.#worker?.send({ type: 'take', pauseAt }, fds);
-  }
-
-  #onGiving(worker: WorkerProcess, pairs: readonly number[]): void {
-    const pidfd = native.pidfdOpen({ pid: worker.pid });
-    this.#giving?.forward([...pairs, pidfd]);
-    native.closeFd({ fd: pidfd });
   }
 
   #untilServing(): Promise<void> {
@@ -280,7 +274,7 @@ export class Workers {
         for (const tell of this.#onCounters) tell(message.counters);
         break;
       case 'giving':
-        this.#onGiving(worker, fds);
+        this.#giving?.forward(fds);
         break;
       case 'given':
         this.#giving?.given(message);

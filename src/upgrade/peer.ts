@@ -16,7 +16,7 @@ export type ToServing =
   | { readonly type: 'serving' };
 
 export type ToCandidate =
-  /** With the descriptors of the old worker's `giving`, and a pidfd of it as the last. */
+  /** With the descriptors of the old worker's `giving`. */
   | { readonly type: 'take'; readonly pauseAt?: HandoffStep | undefined }
   | { readonly type: 'report'; readonly report: UpgradeSummary }
   /** The old worker's last numbers. */

@@ -24,11 +24,15 @@ const verdict = (error?: string): Verdict => ({
 process.stdout.write(JSON.stringify(verdict(fault(question))));
 process.exit(0);
 
-function fault({ control, state, worker }: Question): string | undefined {
+function fault({ control, state, handoff, worker }: Question): string | undefined {
   if (control !== controlVersion) {
     return `it speaks version ${controlVersion} of the control protocol, and what runs version ${control}`;
   }
   if (state !== stateVersion) return `it knows state of version ${stateVersion}, and what runs has version ${state}`;
+  const ours = native.handoffVersion();
+  if (Math.abs(ours - handoff) > 1) {
+    return `it knows sessions of version ${ours - 1} to ${ours + 1}, and those here have version ${handoff}: take the versions between them first`;
+  }
   try {
     native.openLog({ fd: worker.logFd, level: 'fatal', processType: 'worker' });
     const { keyUpdateRecords, kernelDirections } = worker;

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { controlVersion } from '../control-version.ts';
 import { RetryError } from '../errors.ts';
 import { stateVersion } from '../master/state.ts';
+import { native } from '../native.ts';
 import { mapDescriptors, type WorkerPlan } from '../worker/messages.ts';
 import type { Installation } from './installation.ts';
 
@@ -17,6 +18,7 @@ const wordsShown = 500;
 export interface Question {
   readonly control: number;
   readonly state: number;
+  readonly handoff: number;
   readonly worker: WorkerPlan;
 }
 
@@ -35,7 +37,8 @@ export async function preflight(installation: Installation, plan: WorkerPlan, li
   if (known.code !== 0) throw new RetryError(`its keeper can't go on from this one: ${wordsOf(known)}`);
   const fds: number[] = [];
   const placeOf = (fd: number): number => firstFd + (fds.includes(fd) ? fds.indexOf(fd) : fds.push(fd) - 1);
-  const question: Question = { control: controlVersion, state: stateVersion, worker: mapDescriptors(plan, placeOf) };
+  const versions = { control: controlVersion, state: stateVersion, handoff: native.handoffVersion() };
+  const question: Question = { ...versions, worker: mapDescriptors(plan, placeOf) };
   const command = [node, '--disable-sigusr1', installation.preflight];
   const answer = await runProgram(command, fds, JSON.stringify(question), limitMs);
   const verdict = answer.code === 0 ? parsed(answer.stdout) : undefined;

@@ -34,7 +34,7 @@ export type ToWorker =
   | { readonly type: 'counters' }
   /** Sessions go to another worker. `giving` and `given` follow. */
   | { readonly type: 'give'; readonly pauseAt?: HandoffStep | undefined }
-  /** Sessions come from another worker: the descriptors of its `giving`, and a pidfd of it as the last. */
+  /** Sessions come from another worker: the descriptors of its `giving`. */
   | { readonly type: 'take'; readonly pauseAt?: HandoffStep | undefined }
   /** First word of a master that has taken the place of a dead one. The answer is `status`. */
   | { readonly type: 'master'; readonly pid: number }

@@ -26,8 +26,8 @@ export interface Resolver {
   known(backend: string): readonly string[];
   /** Looks up all names once; settles when all are done that nothing is known of, or after `limitMs`. */
   start(limitMs: number): Promise<void>;
-  /** No address of this listener's backend answers. */
-  failed(listener: number): void;
+  /** No address of the backend answers. By the listener's name: sessions of an earlier plan tell it too, whose numbers meant others. */
+  failed(listener: string): void;
   close(): void;
 }
 
@@ -74,8 +74,8 @@ export function createResolver(
       const all = Promise.all(lookups.flatMap(([target, lookup]) => (unknown.includes(target) ? lookup : [])));
       await Promise.race([all, new Promise((resolve) => setTimeout(resolve, limitMs))]);
     },
-    failed: (listener) => {
-      const target = targets.get(listener);
+    failed: (name) => {
+      const target = [...targets.values()].find(({ listener }) => listener.name === name);
       if (target === undefined || target.running) return;
       schedule(target, Math.max(0, target.lookedUpAt + retryMs - performance.now()));
     },

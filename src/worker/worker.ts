@@ -204,11 +204,8 @@ async function give(link: Link<ToMaster>, service: Service, pauseAt?: HandoffSte
 }
 
 function take(service: Service | undefined, fds: readonly number[], pauseAt?: HandoffStep): void {
-  const donor = fds.at(-1) ?? -1;
-  const pairs = fds.slice(0, -1);
-  if (service?.configured) service.engine.takeSessions({ fds: pairs, donor, ...limitsAt(pauseAt) });
-  else for (const fd of pairs) native.closeFd({ fd });
-  native.closeFd({ fd: donor });
+  if (service?.configured) service.engine.takeSessions({ fds, ...limitsAt(pauseAt) });
+  else for (const fd of fds) native.closeFd({ fd });
   if (pauseAt === 'no-batch') log('info', 'upgrade', { paused: true });
 }
 

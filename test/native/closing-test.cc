@@ -267,7 +267,7 @@ TEST_CASE("closing: a backend that can't be reached is internal_error, until ano
     CHECK(live.Reason() == "backend_failed");
   }
   CHECK(live.Events(LiveEngine::Type::kBackendFailed) == 1);  // at most one in a second
-  CHECK(live.events[0].listener == 7);
+  CHECK(live.events[0].listener == "web");
   CHECK(live.events[0].error == ECONNREFUSED);
   CHECK(live.Count(Counter::kBackendConnectFailed) == 2);
   CHECK_FALSE(live.engine.SetBackend(8, {live.backend.text()}));

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "handoff/batch.h"
+#include "handoff/version.h"
 #include "record-oracle.h"
 
 using namespace ironsocket;
@@ -25,6 +26,11 @@ struct Pair {
     donor = UniqueFd(ends[0]);
     recipient = UniqueFd(ends[1]);
   }
+  int Receive(Prepare* prepare) {
+    refusal = Refusal::kNone;
+    return ReceivePrepare(recipient.get(), prepare, &refusal);
+  }
+  Refusal refusal = Refusal::kNone;
 };
 
 std::vector<int> Pipes(std::vector<UniqueFd>* owner, size_t count) {
@@ -70,6 +76,13 @@ void SendRaw(int socket, const void* bytes, size_t size, int fd = -1) {
   REQUIRE(sendmsg(socket, &message, 0) == static_cast<ssize_t>(size));
 }
 
+UniqueFd SealedMemfd(off_t size, int seals = F_SEAL_SHRINK | F_SEAL_GROW) {
+  UniqueFd memfd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  REQUIRE(ftruncate(memfd.get(), size) == 0);
+  REQUIRE(fcntl(memfd.get(), F_ADD_SEALS, seals) == 0);
+  return memfd;
+}
+
 }  // namespace
 
 TEST_CASE("batch: frames and descriptors arrive together, the answer comes back") {
@@ -79,7 +92,8 @@ TEST_CASE("batch: frames and descriptors arrive together, the answer comes back"
   const Bytes frames = Pattern(1'000'000);
   REQUIRE(SendPrepare(pair.donor.get(), 7, 125, 42, frames, fds) == 0);
   Prepare prepare;
-  REQUIRE(ReceivePrepare(pair.recipient.get(), &prepare) == 0);
+  REQUIRE(pair.Receive(&prepare) == 0);
+  CHECK_FALSE(prepare.taken_back);
   CHECK(prepare.id == 7);
   CHECK(prepare.sessions == 125);
   CHECK(prepare.prepared_us == 42);
@@ -89,13 +103,14 @@ TEST_CASE("batch: frames and descriptors arrive together, the answer comes back"
     CHECK(InodeOf(prepare.fds[i].get()) == InodeOf(fds[i]));
     CHECK((fcntl(prepare.fds[i].get(), F_GETFD) & FD_CLOEXEC) != 0);
   }
-  uint64_t id = 0;
-  Answer answer = Answer::kRefused;
-  CHECK(ReceiveAnswer(pair.donor.get(), &id, &answer) == -EAGAIN);
-  REQUIRE(SendAnswer(pair.recipient.get(), 7, Answer::kAccepted) == 0);
-  REQUIRE(ReceiveAnswer(pair.donor.get(), &id, &answer) == 0);
-  CHECK(id == 7);
-  CHECK(answer == Answer::kAccepted);
+  Answer answer;
+  CHECK(ReceiveAnswer(pair.donor.get(), &answer) == -EAGAIN);
+  for (const Refusal refusal : {Refusal::kNone, Refusal::kOther, Refusal::kShortage}) {
+    REQUIRE(SendAnswer(pair.recipient.get(), {7, refusal}) == 0);
+    REQUIRE(ReceiveAnswer(pair.donor.get(), &answer) == 0);
+    CHECK(answer.id == 7);
+    CHECK(answer.refusal == refusal);
+  }
 }
 
 TEST_CASE("batch: the death of either side is the end of the stream, behind what was sent before") {
@@ -103,17 +118,97 @@ TEST_CASE("batch: the death of either side is the end of the stream, behind what
   REQUIRE(SendPrepare(pair.donor.get(), 1, 0, 0, {}, {}) == 0);
   pair.donor.Reset();
   Prepare prepare;
-  CHECK(ReceivePrepare(pair.recipient.get(), &prepare) == 0);
+  CHECK(pair.Receive(&prepare) == 0);
   Prepare next;
-  CHECK(ReceivePrepare(pair.recipient.get(), &next) == -EPIPE);
-  CHECK(SendAnswer(pair.recipient.get(), 1, Answer::kAccepted) == -EPIPE);
+  CHECK(pair.Receive(&next) == -EPIPE);
+  CHECK(SendAnswer(pair.recipient.get(), {1}) == -EPIPE);
 }
 
 TEST_CASE("batch: a late answer to a donor that listens no more fails at its sender") {
   Pair pair;
   REQUIRE(SendPrepare(pair.donor.get(), 1, 0, 0, {}, {}) == 0);
   REQUIRE(shutdown(pair.donor.get(), SHUT_RD) == 0);
-  CHECK(SendAnswer(pair.recipient.get(), 1, Answer::kAccepted) == -EPIPE);
+  CHECK(SendAnswer(pair.recipient.get(), {1}) == -EPIPE);
+}
+
+TEST_CASE("batch: the donor's last word comes behind the batch, and outlives the donor") {
+  Pair pair;
+  REQUIRE(SendPrepare(pair.donor.get(), 5, 0, 0, {}, {}) == 0);
+  REQUIRE(shutdown(pair.donor.get(), SHUT_RD) == 0);
+  REQUIRE(SendTakenBack(pair.donor.get(), 5) == 0);
+  pair.donor.Reset();
+  Prepare batch, word, end;
+  REQUIRE(pair.Receive(&batch) == 0);
+  CHECK_FALSE(batch.taken_back);
+  REQUIRE(pair.Receive(&word) == 0);
+  CHECK(word.taken_back);
+  CHECK(word.id == 5);
+  CHECK(pair.Receive(&end) == -EPIPE);
+}
+
+TEST_CASE("batch: a donor whose other side is gone learns it from every message") {
+  Pair pair;
+  pair.recipient.Reset();
+  CHECK(SendPrepare(pair.donor.get(), 1, 0, 0, {}, {}) == -EPIPE);
+  CHECK(SendTakenBack(pair.donor.get(), 1) == -EPIPE);
+  Answer answer;
+  CHECK(ReceiveAnswer(pair.donor.get(), &answer) == -EPIPE);
+}
+
+TEST_CASE("batch: versions of neighbours are understood, with what a newer one puts behind") {
+  Pair pair;
+  uint8_t honest[1024] = {};
+  REQUIRE(SendPrepare(pair.donor.get(), 9, 0, 0, Pattern(100), {}) == 0);
+  const auto size = static_cast<size_t>(recv(pair.recipient.get(), honest, sizeof honest, 0));
+  REQUIRE(size == 48);
+  const auto received = [&](uint16_t version, size_t length) {
+    const UniqueFd memfd = SealedMemfd(100);
+    std::memcpy(honest + 4, &version, sizeof version);
+    SendRaw(pair.donor.get(), honest, length, memfd.get());
+    Prepare prepare;
+    const int error = pair.Receive(&prepare);
+    CHECK((error == 0 || error == -EBADMSG));
+    CHECK(prepare.id == 9);
+    return pair.refusal;
+  };
+  const uint16_t ours = HandoffVersion();
+  CHECK(received(0, 48) == Refusal::kVersion);
+  CHECK(received(ours, 48) == Refusal::kNone);
+  CHECK(received(ours, 56) == Refusal::kMessage);
+  CHECK(received(ours + 1, 48) == Refusal::kNone);
+  CHECK(received(ours + 1, 56) == Refusal::kNone);
+  CHECK(received(ours + 1, 256) == Refusal::kNone);
+  CHECK(received(ours + 1, 257) == Refusal::kMessage);
+  CHECK(received(ours + 1, 40) == Refusal::kMessage);
+  CHECK(received(ours + 2, 48) == Refusal::kVersion);
+  CHECK(received(ours + 2, 40) == Refusal::kVersion);  // whatever it has behind its head
+}
+
+TEST_CASE("batch: answers of neighbours are understood, an unknown reason is some reason") {
+  Pair pair;
+  uint8_t honest[64] = {};
+  REQUIRE(SendAnswer(pair.recipient.get(), {4, Refusal::kSockets}) == 0);
+  REQUIRE(recv(pair.donor.get(), honest, sizeof honest, 0) == 48);
+  const auto sent = [&](size_t at, uint16_t value, Answer* answer) {
+    uint8_t spoilt[64];
+    std::memcpy(spoilt, honest, sizeof spoilt);
+    std::memcpy(spoilt + at, &value, sizeof value);
+    SendRaw(pair.recipient.get(), spoilt, 48);
+    return ReceiveAnswer(pair.donor.get(), answer);
+  };
+  Answer answer;
+  const uint16_t ours = HandoffVersion();
+  CHECK(sent(4, ours, &answer) == 0);
+  CHECK(sent(4, ours + 1, &answer) == 0);
+  CHECK(answer.refusal == Refusal::kSockets);
+  CHECK(sent(4, ours + 2, &answer) == -EBADMSG);
+  CHECK(sent(4, 0, &answer) == -EBADMSG);
+  CHECK(sent(40, 3, &answer) == -EBADMSG);  // neither accepted nor refused
+  for (const uint16_t reason : {0, 8, 99, 100, 101, 999}) {
+    REQUIRE(sent(44, reason, &answer) == 0);
+    CHECK(answer.refusal == Refusal::kOther);
+    CHECK(RefusalText(answer.refusal)[0] != 0);
+  }
 }
 
 TEST_CASE("batch: over the bounds nothing is sent") {
@@ -124,7 +219,7 @@ TEST_CASE("batch: over the bounds nothing is sent") {
   const Bytes frames(kMaxBatchBytes + 1);
   CHECK(SendPrepare(pair.donor.get(), 1, 1, 0, frames, {}) == -EMSGSIZE);
   Prepare prepare;
-  CHECK(ReceivePrepare(pair.recipient.get(), &prepare) == -EAGAIN);
+  CHECK(pair.Receive(&prepare) == -EAGAIN);
 }
 
 TEST_CASE(
@@ -141,7 +236,8 @@ TEST_CASE(
   const auto refused = [&](const uint8_t* bytes, size_t length, int fd) {
     SendRaw(pair.donor.get(), bytes, length, fd);
     Prepare prepare;
-    CHECK(ReceivePrepare(pair.recipient.get(), &prepare) == -EBADMSG);
+    CHECK(pair.Receive(&prepare) == -EBADMSG);
+    CHECK(pair.refusal != Refusal::kNone);
     CHECK(prepare.fds.empty());
   };
   for (size_t length = 1; length <= static_cast<size_t>(size); ++length) {
@@ -168,9 +264,10 @@ TEST_CASE("batch: a recipient without room for the descriptors refuses, and the 
   low.rlim_cur = static_cast<rlim_t>(fds.back()) + 5;
   REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
   Prepare prepare;
-  const int error = ReceivePrepare(pair.recipient.get(), &prepare);
+  const int error = pair.Receive(&prepare);
   REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   CHECK(error == -EBADMSG);
+  CHECK(pair.refusal == Refusal::kDescriptors);
   CHECK(prepare.id == 3);
   for (int fd : fds) CHECK(fcntl(fd, F_GETFD) >= 0);
 }
@@ -181,17 +278,13 @@ TEST_CASE("batch: frames that are not sealed, or of another size than said, are 
   REQUIRE(SendPrepare(pair.donor.get(), 9, 1, 0, Pattern(100), {}) == 0);
   const ssize_t size = recv(pair.recipient.get(), honest, sizeof honest, 0);
   for (const int seals : {0, F_SEAL_SHRINK, F_SEAL_GROW}) {
-    UniqueFd memfd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    REQUIRE(ftruncate(memfd.get(), 100) == 0);
-    REQUIRE(fcntl(memfd.get(), F_ADD_SEALS, seals) == 0);
+    const UniqueFd memfd = SealedMemfd(100, seals);
     SendRaw(pair.donor.get(), honest, static_cast<size_t>(size), memfd.get());
     Prepare prepare;
-    CHECK(ReceivePrepare(pair.recipient.get(), &prepare) == -EBADMSG);
+    CHECK(pair.Receive(&prepare) == -EBADMSG);
   }
-  UniqueFd memfd(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  REQUIRE(ftruncate(memfd.get(), 99) == 0);
-  REQUIRE(fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+  const UniqueFd memfd = SealedMemfd(99);
   SendRaw(pair.donor.get(), honest, static_cast<size_t>(size), memfd.get());
   Prepare prepare;
-  CHECK(ReceivePrepare(pair.recipient.get(), &prepare) == -EBADMSG);
+  CHECK(pair.Receive(&prepare) == -EBADMSG);
 }
