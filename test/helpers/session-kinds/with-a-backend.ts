@@ -182,7 +182,7 @@ const owedKeys: Kind = {
 };
 
 /** Records after which the proxy changes keys: more than fit into full buffers. */
-export const keyUpdateRecords = 2000;
+export const keyUpdateRecords = 5000;
 
 const wornKeys: Kind = {
   name: 'whose keys wear out on the way',
@@ -194,14 +194,14 @@ const wornKeys: Kind = {
       client.peer.write(Buffer.concat(Array.from({ length: records }, () => client.seal(contentType.data, 'x'))));
       await server.read(records);
     };
-    await tell(1500);
+    await tell(4000);
     const between = async (): Promise<void> => {
-      await tell(200);
+      await tell(300);
       assert.equal(client.keyUpdates, []);
     };
     const finish = async (): Promise<void> => {
-      // Counted anew from either upgrade the limit would be 3500 or later. The kernel's number is looked at now and then only.
-      await tell(1600);
+      // Counted anew from either upgrade the limit would be 9000 or later. The kernel's number is looked at now and then only.
+      await tell(4000);
       await client.keyUpdatesReceived(1);
       assert.equal(client.keyUpdates, [1]);
       client.sendKeyUpdate(0);
