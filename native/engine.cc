@@ -26,6 +26,7 @@ namespace ironsocket {
 namespace {
 
 constexpr int64_t kBackendFailedEveryMs = 1000;
+constexpr rlim_t kFdTable = 65'536;
 constexpr size_t kSpareFds = 32;  // log, eventfds, files that are opened in passing
 
 bool ParseAddresses(const std::vector<std::string>& texts, Endpoints* out) {
@@ -63,6 +64,16 @@ uint32_t FdConnections(uint32_t connections_open) {
   const uint64_t taken = open - theirs + kSpareFds;
   const uint64_t most = std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
   return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
+}
+
+// The kernel doubles a full table of descriptors, and whoever wants one meanwhile waits for an RCU
+// grace period, some 20 ms (expand_fdtable in fs/file.c): with it every session of a relay thread
+// that takes a batch. So the table is made large before the first; 8 bytes of kernel memory each.
+void GrowFdTable() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const auto most = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kFdTable));
+  UniqueFd(fcntl(0, F_DUPFD_CLOEXEC, most - 1));
 }
 
 KernelAbilities AbilitiesFor(const EngineOptions& options) {
@@ -167,6 +178,7 @@ void Engine::Impl::Replace(std::vector<std::shared_ptr<Listener>> next) {
 
 Engine::Engine(const EngineOptions& options, Log& log, EventSink sink)
     : impl_(std::make_unique<Impl>(log, std::move(sink))) {
+  GrowFdTable();
   impl_->state.key_update_records = options.key_update_records;
   impl_->state.kernel = AbilitiesFor(options);
   std::string* error = &impl_->start_error;

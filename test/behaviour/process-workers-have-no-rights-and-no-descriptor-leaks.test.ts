@@ -94,6 +94,11 @@ test(
   asRoot,
 );
 
+test('a worker never waits for its table of descriptors to grow', () => {
+  const limit = Number(/^Max open files +\d+ +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]);
+  assert.ok(Number(statusOf(proxy.workerPid()).FDSize) >= Math.min(limit, 65_536));
+});
+
 test(
   'no descriptor is left by workers that died, masters that died, and sessions',
   async () => {
