@@ -171,6 +171,11 @@ export class RecordKeys {
     };
   }
 
+  /** What nobody but the two ends may know. */
+  secrets(): { readonly key: Buffer; readonly secret?: Buffer } {
+    return { key: this.#key, ...(this.#secret && { secret: this.#secret }) };
+  }
+
   /** The next generation of a TLS 1.3 direction (RFC 8446 section 7.2). */
   update(): void {
     if (this.#secret === undefined) throw new Error('TLS 1.2 has no KeyUpdate');
