@@ -67,6 +67,8 @@ export class Workers {
   #told: WorkerEnd | undefined;
   /** The plan that the worker has been sent, but has not yet taken. */
   #applying: { readonly revision: number; readonly settle: (failure: Error | undefined) => void } | undefined;
+  /** The last of those that were to be taken. */
+  #taken: Promise<void> = Promise.resolve();
   /** Those who wait for a worker that serves, and for its numbers. */
   readonly #onServing = new Set<() => void>();
   #giving:
@@ -134,16 +136,23 @@ export class Workers {
 
   /** Has the worker take another plan, as a whole. Rejects when it can't or dies over it: then the one before holds. One at a time. */
   apply(setup: Setup, revision: number): Promise<void> {
-    return this.#take(revision, { setup, revision });
+    return this.#take({ setup, revision });
   }
 
   /** Whether connections are taken, from now on also by a worker that comes later. Settles when the one at work does so. */
   accept(accepting: boolean): Promise<void> {
     this.#accepting = accepting;
-    return this.#take(this.#options.state.current.revision);
+    return this.#take();
   }
 
-  async #take(revision: number, next?: NextSetup): Promise<void> {
+  /** One after the other. */
+  #take(next?: NextSetup): Promise<void> {
+    const taken = this.#taken.then(() => this.#takeNow(next));
+    this.#taken = taken.catch(() => {});
+    return taken;
+  }
+
+  async #takeNow(next?: NextSetup): Promise<void> {
     await this.#untilServing();
     const worker = this.#worker;
     if (worker === undefined || this.#stopping) throw new RetryError('no worker is at work');
@@ -155,6 +164,7 @@ export class Workers {
       if (failure === undefined) resolve();
       else reject(failure);
     };
+    const { revision } = next ?? this.#options.state.current;
     this.#applying = { revision, settle };
     this.#sendPlan(worker, 'reconfigure', next);
     await promise;

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MIT
 // An installation of ironsocket: the directory of the package, with what of it an upgrade starts.
-import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SystemError } from '../errors.ts';
@@ -13,6 +22,13 @@ export interface Installation {
   readonly master: string;
   /** Script that tries what the master would do, and changes nothing. */
   readonly preflight: string;
+}
+
+/** What we read of package.json. */
+interface PackageFile {
+  readonly name?: string;
+  readonly version?: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
 }
 
 /** Where this program is installed. */
@@ -28,7 +44,7 @@ export function findInstallation(path: string): Installation {
       throw unusable(root, 'it has no package.json', cause);
     }
   })();
-  const { name, version } = JSON.parse(text) as { readonly name?: string; readonly version?: string };
+  const { name, version, dependencies = {} } = JSON.parse(text) as PackageFile;
   if (name !== 'ironsocket' || version === undefined)
     throw unusable(root, 'its package.json is not that of ironsocket');
   const installation = {
@@ -40,9 +56,16 @@ export function findInstallation(path: string): Installation {
     preflight: join(root, 'dist/upgrade/preflight-main.js'),
   };
   const { node, keeper, master, preflight } = installation;
-  for (const file of [keeper, master, preflight, join(root, 'build/Release/ironsocket.node')]) {
+  const addon = join(root, 'build/Release/ironsocket.node');
+  for (const file of [keeper, master, preflight, addon, join(root, 'package.json')]) {
     if (!existsSync(file)) throw unusable(root, `${file.slice(root.length + 1)} is not there`);
     refuseIfOthersWrite(file);
+  }
+  refuseIfOthersWriteIn(join(root, 'dist'));
+  for (const dependency of Object.keys(dependencies)) {
+    const places = [join(root, 'node_modules'), dirname(root)].map((modules) => join(modules, dependency));
+    const place = places.find(existsSync);
+    if (place !== undefined) refuseIfOthersWriteIn(place);
   }
   accessSync(keeper, constants.X_OK);
   refuseIfOthersWrite(node);
@@ -56,14 +79,31 @@ export function refuseIfOthersWrite(path: string): void {
     const { uid, mode } = statSync(part);
     // In a sticky directory, such as /tmp, only the owner of a file replaces it.
     const shared = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
-    if (shared || (uid !== 0 && uid !== us)) {
-      throw new SystemError(`other users can change ${part}`, {
-        code: 'EPERM',
-        hint: 'an upgrade takes only what root and its own user alone can write',
-      });
-    }
+    if (shared || (uid !== 0 && uid !== us)) throw changeable(`other users can change ${part}`);
     if (part === '/') return;
   }
+}
+
+/** The same for all that is below a directory. */
+function refuseIfOthersWriteIn(directory: string): void {
+  refuseIfOthersWrite(directory);
+  const us = process.geteuid?.() ?? 0;
+  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isSymbolicLink()) {
+      if (!existsSync(path)) continue;
+      if (statSync(path).isDirectory()) throw changeable(`${path} leads to another directory`);
+      refuseIfOthersWrite(path);
+      continue;
+    }
+    const { uid, mode } = lstatSync(path);
+    if ((mode & 0o022) !== 0 || (uid !== 0 && uid !== us)) throw changeable(`other users can change ${path}`);
+  }
+}
+
+function changeable(what: string): SystemError {
+  const hint = 'an upgrade takes only what root and its own user alone can write';
+  return new SystemError(what, { code: 'EPERM', hint });
 }
 
 /** The Node of the installation where it has its own, else the one that runs here. */

@@ -68,6 +68,9 @@ async function runProgram(
   });
   const exited = once(child, 'exit') as Promise<[number | null, string | null]>;
   exited.catch(() => {});
+  // The service may be told to end meanwhile.
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
   const { stdin, stdout, stderr } = child;
   if (stdin === null || stdout === null || stderr === null) throw new Error('a child without pipes');
   stdin.on('error', () => {}).end(input);
@@ -77,6 +80,8 @@ async function runProgram(
     return { code, signal, stdout: out, stderr: err };
   } catch (error) {
     return { code: null, signal: null, stdout: '', stderr: (error as Error).message };
+  } finally {
+    process.off('exit', kill);
   }
 }
 
