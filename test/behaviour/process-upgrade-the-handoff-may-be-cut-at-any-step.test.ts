@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import * as net from 'node:net';
 import * as assert from 'uvu/assert';
-import type { HandoffStep } from '../../src/worker/handoff-step.ts';
+import { type HandoffStep, handoffSteps } from '../../src/worker/handoff-step.ts';
 import { startBackend } from '../helpers/backends.ts';
 import { CheckedSession } from '../helpers/checked-session.ts';
 import { engines, isKernel } from '../helpers/engines.ts';
@@ -156,10 +156,12 @@ async function cell(t: TestContext, step: HandoffStep, victim: Victim): Promise<
   assert.is(await settledFiles(processes), base);
 }
 
-// The masters' part is the same with every engine.
+// The masters' part is the same with every engine, and what is in no pair is nobody's matter.
+const kernel = isKernel(engine);
+const steps: readonly HandoffStep[] = kernel ? ['unanswered', 'part-given'] : handoffSteps;
 const workers = ['worker', 'newWorker'] as const;
-const victims: readonly Victim[] = isKernel(engine) ? workers : [...workers, 'master', 'candidate', 'nobody'];
-for (const step of ['no-batch', 'unanswered', 'part-given', 'all-given'] as const) {
+const victims: readonly Victim[] = kernel ? workers : [...workers, 'master', 'candidate', 'nobody'];
+for (const step of steps) {
   for (const victim of victims) {
     test(`${step}: ${victim}`, (t) => cell(t, step, victim));
   }
@@ -177,7 +179,7 @@ test('sessions that stayed two versions behind live on through the next upgrade'
   assert.is(code, 0);
   assert.equal(report?.sessions, { moved: threads, kept: 0, lost: 0 });
   for (const session of sessions) await session.check();
-  assert.is(processes().length, 5);
+  while (processes().length !== 5) await new Promise((resolve) => setTimeout(resolve, 10));
   for (const session of sessions) session.close();
   assert.equal(await survivors([who.master, who.worker]), []);
   assert.is(await settledFiles(processes), base);
