@@ -21,10 +21,7 @@
       'type': 'executable',
       'sources': [
         'native/keeper.cc',
-        'native/keeper/master.cc',
-        'native/keeper/notifier.cc',
-        'native/keeper/say.cc',
-        'native/keeper/snapshot.cc',
+        "<!@(find native/keeper -name '*.cc' | LC_ALL=C sort)",
         'native/control/channel.cc',
         'native/control/memfd.cc',
         'native/log/logfmt.cc',

@@ -5,10 +5,15 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
 
 #include "log/logfmt.h"
 
 namespace ironsocket {
+
+std::string Describe(const Status& status) {
+  return std::string(status.syscall) + ": " + std::strerror(status.error);
+}
 
 void Say(int fd, std::string_view level, std::string_view event,
          std::initializer_list<LogField> fields) {

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "control/status.h"
+
 namespace ironsocket {
 
 inline constexpr int kExitUsage = 64;     // sysexits(3): EX_USAGE
@@ -16,6 +18,9 @@ struct LogField {
   std::string_view key;
   std::string value;
 };
+
+// `execve: No such file or directory`.
+std::string Describe(const Status& status);
 
 // Writes one logfmt line to the borrowed `fd`. A log that nobody reads must not stop the keeper:
 // the line is dropped.

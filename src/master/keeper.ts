@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The master's end of the channel to the keeper (native/keeper.cc has the messages): what it holds for us, what it tells.
+// The master's end of the channel to the keeper (native/keeper/keeper.h has the messages): what it holds for us, what it tells.
 import { constants } from 'node:os';
 import { exitCodes } from '../errors.ts';
 import { native } from '../native.ts';

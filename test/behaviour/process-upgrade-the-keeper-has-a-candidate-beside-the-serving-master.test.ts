@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The keeper's part of an upgrade (native/keeper.cc), with masters that the test plays: whoever dies at whatever step, one serves.
+// The keeper's part of an upgrade (native/keeper/upgrade.cc), with masters that the test plays: whoever dies at whatever step, one serves.
 import * as assert from 'uvu/assert';
 import { PlayedKeeper, type PlayedMaster } from '../helpers/keeper.ts';
 import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
