@@ -13,7 +13,7 @@ import { freePort, type ListenerOptions, type RunningProxy, versions } from '../
 import type { RawClientOptions, RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type Kind, type Living, type Place, type Stage, talkingTo } from '../helpers/session-kinds/kind.ts';
 import { keyUpdateRecords, kindsWithABackend } from '../helpers/session-kinds/with-a-backend.ts';
-import { kindsWithAnEcho } from '../helpers/session-kinds/with-an-echo.ts';
+import { kindsWithAnEcho, offloadAfter } from '../helpers/session-kinds/with-an-echo.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { suitesOnRequest, type TlsVersion } from '../helpers/tls-records.ts';
 import { upgradeBySignal } from '../helpers/upgrade.ts';
@@ -48,6 +48,7 @@ async function settingOf(engine: Engine): Promise<Setting> {
     v6: { listen: `[::1]:${v6}`, backend: echo6.address },
     unixBackend: { backend: unixEcho.address },
     sleeper: { backend: sleeper.address, proxy_protocol: 'v1' },
+    later: { backend: echo.address, ...(isKernel(engine) ? { offload_after: `${offloadAfter}B` } : {}) },
     ...(isKernel(engine) ? {} : { unixListener: { listen: `unix:${path}`, backend: unixEcho.address } }),
   };
   const config = {

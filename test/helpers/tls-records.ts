@@ -139,6 +139,7 @@ export class RecordKeys {
   #iv: Buffer;
   sequence = 0n;
   generation = 0;
+  #lastExplicit = -1n;
 
   private constructor(suite: Suite, secret: Buffer | undefined, key: Buffer, iv: Buffer) {
     this.#suite = suite;
@@ -210,12 +211,13 @@ export class RecordKeys {
     return Buffer.concat([wire, sealed]);
   }
 
-  /** Throws when the record was not sealed with these keys and the next sequence number. */
+  /** Throws when the record was not sealed with these keys and the next sequence number, or with a nonce that may have been used before. */
   open(raw: Buffer): Opened {
     const sequence = this.sequence++;
     const explicitLength = hasExplicitNonce(this.#suite) ? 8 : 0;
     const header = raw.subarray(0, 5);
     const explicit = raw.subarray(5, 5 + explicitLength);
+    if (explicitLength > 0) this.#checkExplicit(explicit.readBigUInt64BE());
     const sealed = raw.subarray(5 + explicitLength, raw.length - 16);
     const aad = this.#suite.version === '1.3' ? header : additionalData12(sequence, header, sealed.length);
     const cipher = createDecipheriv(this.#suite.aead as CipherGCMTypes, this.#key, this.#nonce(sequence, explicit), {
@@ -228,6 +230,12 @@ export class RecordKeys {
     let end = plain.length;
     while (end > 0 && plain[end - 1] === 0) end--;
     return { type: plain[end - 1] ?? 0, content: plain.subarray(0, Math.max(end - 1, 0)), raw };
+  }
+
+  /** Any value will do that is never used twice; whoever counts upwards is certain of that. */
+  #checkExplicit(nonce: bigint): void {
+    if (nonce <= this.#lastExplicit) throw new Error(`explicit nonce ${nonce} after ${this.#lastExplicit}`);
+    this.#lastExplicit = nonce;
   }
 
   #nonce(sequence: bigint, explicit: Buffer): Buffer {

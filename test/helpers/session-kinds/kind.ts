@@ -7,7 +7,7 @@ import { alert, contentType, type TlsVersion } from '../tls-records.ts';
 import type { Session, Variant } from '../variants.ts';
 
 /** Listeners of the proxy by what is behind them. */
-export type Place = 'echo' | 'talk' | 'ccm' | 'v6' | 'unixBackend' | 'unixListener' | 'sleeper';
+export type Place = 'echo' | 'talk' | 'ccm' | 'later' | 'v6' | 'unixBackend' | 'unixListener' | 'sleeper';
 
 export interface Stage {
   readonly variant: Variant;

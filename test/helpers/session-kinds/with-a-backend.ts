@@ -21,6 +21,8 @@ const halfClosedByClient: Kind = {
     };
     await answer('a part of the answer');
     const finish = async (): Promise<void> => {
+      // A truncation, had close_notify been forgotten.
+      client.peer.finish();
       server.finish('the rest');
       assert.equal(await client.outcome(), { data: 'the rest', alerts: [alert.closeNotify], end: 'fin' });
     };

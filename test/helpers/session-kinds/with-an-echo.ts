@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
+import { isKernel } from '../engines.ts';
 import type { RawTlsClient } from '../raw-tls-client.ts';
 import { only, tlsConnect } from '../tls-client.ts';
 import { alert, type Suite, suites, suitesOnRequest } from '../tls-records.ts';
@@ -185,6 +186,23 @@ const through = (place: Place, name: string): Kind => ({
   },
 });
 
+/** Bytes in a direction after which the kernel has it, where the listener is `later`. */
+export const offloadAfter = 50_000;
+
+const promotedLater: Kind = {
+  name: 'that the kernel gets between two upgrades',
+  fits: ({ engine }) => isKernel(engine),
+  open: async (stage) => {
+    const client = await openEcho(stage, {}, 'later');
+    await say(client, 'before');
+    const between = async (): Promise<void> => {
+      for (let i = 0; i < 10; i++) await say(client, 'x'.repeat(offloadAfter / 5));
+    };
+    // Which engine it had is looked at where its line in the log is.
+    return { ...talkative(client), between };
+  },
+};
+
 const ticket: Kind = {
   name: 'resumed with a ticket of before',
   open: async ({ variant: { version }, at }) => {
@@ -254,6 +272,7 @@ export const kindsWithAnEcho: readonly Kind[] = [
   through('v6', 'over IPv6'),
   through('unixBackend', 'with a backend at a unix socket'),
   through('unixListener', 'through a unix socket'),
+  promotedLater,
   ticket,
   inTheHandshake('that had sent nothing', 0),
   inTheHandshake('that had sent half a ClientHello', 100),
