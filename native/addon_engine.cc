@@ -3,6 +3,8 @@
 #include <fcntl.h>
 
 #include "addon.h"
+#include "connection_id.h"
+#include "counter_page.h"
 #include "handoff/version.h"
 
 namespace ironsocket {
@@ -100,6 +102,13 @@ Value ToValue(Env env, const EngineEvent& event) {
   return out;
 }
 
+Napi::Object ToValue(Env env, const PauseSummary& pauses) {
+  auto out = Napi::Object::New(env);
+  out.Set("longestUs", static_cast<double>(pauses.longest_us));
+  out.Set("p99Us", static_cast<double>(pauses.p99_us));
+  return out;
+}
+
 void CloseEngine(Instance* instance, const std::shared_ptr<EngineHost>& host) {
   host->engine->Close();
   if (host->watcher != nullptr) std::exchange(host->watcher, nullptr)->Close();
@@ -159,13 +168,7 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
     return Napi::String::New(info.Env(), engine->HandoffRefusal());
   });
   method("handoffPauses", [](const CallbackInfo& info, Engine* engine) -> Value {
-    int64_t longest = 0;
-    int64_t p99 = 0;
-    engine->HandoffPauses(&longest, &p99);
-    auto pauses = Napi::Object::New(info.Env());
-    pauses.Set("longestUs", static_cast<double>(longest));
-    pauses.Set("p99Us", static_cast<double>(p99));
-    return pauses;
+    return ToValue(info.Env(), engine->HandoffPauses());
   });
   method("endSessions", [](const CallbackInfo& info, Engine* engine) {
     engine->EndSessions();
@@ -187,6 +190,8 @@ Value CreateEngine(const CallbackInfo& info) {
   options.relay_threads = static_cast<uint32_t>(arguments.Integer("relayThreads", 1, 1'024));
   options.key_update_records =
       static_cast<uint64_t>(arguments.Integer("keyUpdateRecords", 0, kMostExact));
+  options.worker = static_cast<uint32_t>(arguments.Integer("worker", 0, kMostWorkers - 1));
+  options.counters_fd = arguments.Fd("countersFd", -1);
   const auto kernel = arguments.Choice<KernelDirections>(
       "kernelDirections", {{"both", {true, true}}, {"tx", {true, false}}, {"rx", {false, true}}});
   options.kernel_tx = kernel.tx;
@@ -220,12 +225,38 @@ Value TellHandoffVersion(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), HandoffVersion());
 }
 
+Value MakeCounters(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const std::vector<std::string> names = arguments.Texts("names");
+  const uint32_t threads = arguments.Unsigned("threads");
+  if (!arguments.ok()) return Undefined(info);
+  UniqueFd fd;
+  const int error = CounterPage::Make(names, threads, &fd);
+  return GiveFd(info, {-error, "memfd_create"}, std::move(fd));
+}
+
+Value ReadCounters(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const int fd = arguments.Fd("fd");
+  CounterReading reading;
+  if (!arguments.ok()) return Undefined(info);
+  if (!ReadCounterPage(fd, &reading)) return Done(info, {EINVAL, "mmap"});
+  auto counters = Napi::Object::New(info.Env());
+  for (const auto& [name, value] : reading.numbers) counters.Set(name, static_cast<double>(value));
+  auto out = Napi::Object::New(info.Env());
+  out.Set("counters", counters);
+  out.Set("pauses", ToValue(info.Env(), reading.pauses));
+  return out;
+}
+
 }  // namespace
 
 std::span<const Export> EngineExports() {
   static constexpr Export kExports[] = {
       {"createEngine", CreateEngine},
       {"handoffVersion", TellHandoffVersion},
+      {"makeCounters", MakeCounters},
+      {"readCounters", ReadCounters},
   };
   return kExports;
 }

@@ -87,11 +87,17 @@ KernelAbilities AbilitiesFor(const EngineOptions& options) {
   return kernel;
 }
 
+uint32_t ThreadsOf(const EngineOptions& options) {
+  return std::max(1u, options.relay_threads) + std::max(1u, options.handshake_threads);
+}
+
 }  // namespace
 
 struct Engine::Impl {
-  Impl(Log& log, EventSink sink)
-      : sink(std::move(sink)), state(log, [this](const EngineEvent& event) { Report(event); }) {}
+  Impl(Log& log, EventSink sink, uint32_t threads)
+      : sink(std::move(sink)),
+        state(
+            log, [this](const EngineEvent& event) { Report(event); }, threads) {}
 
   void Report(const EngineEvent& event);
   bool MakeListener(const ListenerPlan& plan, const std::shared_ptr<TicketKeys>& tickets,
@@ -177,11 +183,15 @@ void Engine::Impl::Replace(std::vector<std::shared_ptr<Listener>> next) {
 }
 
 Engine::Engine(const EngineOptions& options, Log& log, EventSink sink)
-    : impl_(std::make_unique<Impl>(log, std::move(sink))) {
+    : impl_(std::make_unique<Impl>(log, std::move(sink), ThreadsOf(options))) {
   GrowFdTable();
   impl_->state.key_update_records = options.key_update_records;
   impl_->state.kernel = AbilitiesFor(options);
+  impl_->state.next_id = FirstConnectionId(options.worker);
   std::string* error = &impl_->start_error;
+  if (options.counters_fd >= 0 && !impl_->state.counters.Use(options.counters_fd)) {
+    *error = "the page of counters can't be used";
+  }
   for (uint32_t i = 0; i < std::max(1u, options.relay_threads) && error->empty(); ++i) {
     impl_->relays.push_back(std::make_unique<RelayThread>(impl_->state));
     if (!impl_->relays.back()->Start(error)) impl_->relays.pop_back();
@@ -224,7 +234,8 @@ bool Engine::Configure(const Plan& plan, std::string* error) {
   std::vector<std::shared_ptr<Listener>> next;
   if (!impl_->MakeListeners(plan, &next, error)) return false;
   impl_->state.max_connections = plan.max_connections;
-  impl_->state.fd_connections = FdConnections(impl_->state.connections_open.load());
+  impl_->state.fd_connections =
+      FdConnections(static_cast<uint32_t>(impl_->state.connections_open()));
   impl_->Replace(std::move(next));
   return true;
 }
@@ -280,39 +291,12 @@ const char* Engine::HandoffRefusal() const {
   return "";
 }
 
-void Engine::HandoffPauses(int64_t* longest_us, int64_t* p99_us) const {
-  std::array<uint64_t, PauseHistogram::kBuckets> buckets{};
-  uint64_t total = 0;
-  *longest_us = *p99_us = 0;
-  for (const auto& relay : impl_->relays) {
-    *longest_us = std::max(*longest_us, relay->pauses().longest_us());
-    for (size_t i = 0; i < buckets.size(); ++i) {
-      buckets[i] += relay->pauses().bucket(i);
-      total += relay->pauses().bucket(i);
-    }
-  }
-  uint64_t below = 0;
-  for (size_t i = 0; i < buckets.size() && below * 100 < total * 99; ++i) {
-    below += buckets[i];
-    *p99_us = std::min(int64_t{1} << i, *longest_us);
-  }
-}
+PauseSummary Engine::HandoffPauses() const { return impl_->state.counters.pauses().Read(); }
 
 void Engine::Snapshot(uint64_t* out, size_t count) const {
-  std::fill_n(out, count, 0);
-  const auto add = [&](const ThreadCounters& counters) {
-    for (size_t i = 0; i < std::min(count, static_cast<size_t>(Counter::kCount)); ++i) {
-      out[i] += counters.Load(i);
-    }
-  };
-  for (const auto& thread : impl_->handshakes) add(thread->counters());
-  for (const auto& thread : impl_->relays) add(thread->counters());
-  const auto set = [&](Counter counter, uint64_t value) {
-    if (static_cast<size_t>(counter) < count) out[static_cast<size_t>(counter)] = value;
-  };
-  set(Counter::kConnectionsOpen, impl_->state.connections_open.load());
-  set(Counter::kConnectionsOpenMax, impl_->state.connections_open_max.load());
-  set(Counter::kLogLinesDropped, impl_->state.log.dropped());
+  impl_->state.counters.Sum({out, count});
+  const auto dropped = static_cast<size_t>(Counter::kLogLinesDropped);
+  if (dropped < count) out[dropped] = impl_->state.log.dropped();
 }
 
 void Engine::Close() {

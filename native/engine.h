@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "handoff/pauses.h"
 #include "listener_values.h"
 #include "log/log.h"
 #include "net/proxy_header.h"
@@ -42,12 +43,24 @@ enum class Counter : size_t {
   kTruncations,
   kSessionsKernelTx,  // gauges: sessions whose direction the kernel carries
   kSessionsKernelRx,
-  kOffloadsTx,  // directions that the kernel was given
+  kSessionsKernel,  // both directions
+  kOffloadsTx,      // directions that the kernel was given
   kOffloadsRx,
   kOffloadsRefused,
   kRekeysImpossible,  // sessions that ended because the kernel that has them can't change keys
-  kSessionsGiven,     // to another worker
-  kSessionsTaken,
+  kSessionsGiven,     // to another worker, and of these by who carries them: both directions the
+                      // kernel, one of them
+  kSessionsGivenKernel,
+  kSessionsGivenKernelTx,
+  kSessionsGivenKernelRx,
+  kSessionsTaken,  // from another worker, and of these the same
+  kSessionsTakenKernel,
+  kSessionsTakenKernelTx,
+  kSessionsTakenKernelRx,
+  kSessionsLate,       // their handshake ended when this worker had left its listeners
+  kSessionsLateGiven,  // of these, to another worker
+  kSessionsStaying,    // gauge: the other worker has refused them
+  kHandoffsOpen,       // gauge: pairs to another worker, either side
   kAcceptPauses,
   kLogLinesDropped,
   kCount,
@@ -94,6 +107,8 @@ struct EngineOptions {
   uint32_t relay_threads = 1;
   uint64_t key_update_records =
       0;  // start our own KeyUpdate after so many records; 0: the AEAD limit (tests lower it)
+  uint32_t worker = 0;   // number of this worker in its service, below kMostWorkers
+  int counters_fd = -1;  // borrowed page to count in (CounterPage::Make); -1: this process's memory
   // False: as on a kernel that refuses the keys of this direction (for tests).
   bool kernel_tx = true;
   bool kernel_rx = true;
@@ -132,9 +147,8 @@ class Engine {
   size_t relay_threads() const;
   // Relay threads that still give; 0: what is here stays.
   size_t giving_threads() const;
-  // Microseconds: the longest pause of a session that was taken, and the bound under which 99 of
-  // 100 of them were.
-  void HandoffPauses(int64_t* longest_us, int64_t* p99_us) const;
+  // Of the sessions that were taken.
+  PauseSummary HandoffPauses() const;
   // Ends every connection: an alert to the client, because its answer may be cut, RST to the
   // backend. kDrained follows.
   void EndSessions();

@@ -90,12 +90,23 @@ export const counterNames = [
   'truncations',
   'sessions_kernel_tx',
   'sessions_kernel_rx',
+  'sessions_kernel',
   'offloads_tx',
   'offloads_rx',
   'offloads_refused',
   'rekeys_impossible',
   'sessions_given',
+  'sessions_given_kernel',
+  'sessions_given_kernel_tx',
+  'sessions_given_kernel_rx',
   'sessions_taken',
+  'sessions_taken_kernel',
+  'sessions_taken_kernel_tx',
+  'sessions_taken_kernel_rx',
+  'sessions_late',
+  'sessions_late_given',
+  'sessions_staying',
+  'handoffs_open',
   'accept_pauses',
   'log_lines_dropped',
 ] as const;
@@ -131,6 +142,12 @@ export interface DeviceOffload {
   readonly rx: 'on' | 'off' | 'unavailable';
 }
 
+/** Microseconds that sessions stood still which a worker took: the longest, and how long 99 of 100 were at most. */
+export interface Pauses {
+  readonly longestUs: number;
+  readonly p99Us: number;
+}
+
 export interface Engine {
   /** All or nothing: throws ERR_NATIVE_PLAN with a sentence when the plan can't be taken. */
   configure(plan: Plan): void;
@@ -154,8 +171,7 @@ export interface Engine {
   takeSessions(options: { readonly fds: readonly number[]; readonly answers?: number | undefined }): void;
   /** Why sessions were not given, in words; empty where none was refused. */
   handoffRefusal(): string;
-  /** Microseconds that sessions stood still which this worker took: the longest, and a bound that 99 of 100 were under. */
-  handoffPauses(): { readonly longestUs: number; readonly p99Us: number };
+  handoffPauses(): Pauses;
   snapshot(out: BigUint64Array): void;
   close(): void;
 }
@@ -255,7 +271,18 @@ export interface Native {
   // --- the engine of a worker
   /** Of the frames and messages that sessions travel in; neighbours understand each other. */
   handoffVersion(): number;
+  /** A memfd for what the engine of a worker counts, with so many threads; `names` are `counterNames`. */
+  makeCounters(options: { readonly names: readonly string[]; readonly threads: number }): number;
+  /** What such a page says now; its names are those of the version that has made it. */
+  readCounters(options: { readonly fd: number }): {
+    readonly counters: Readonly<Record<string, number>>;
+    readonly pauses: Pauses;
+  };
   createEngine(options: {
+    /** Of the worker in its service, below 2^24: connection ids begin with it. */
+    readonly worker: number;
+    /** Page to count in; -1: none. */
+    readonly countersFd: number;
     readonly handshakeThreads: number;
     readonly relayThreads: number;
     /** 0: the AEAD limit. */

@@ -61,7 +61,7 @@ void HandshakeThread::Pause(int error) {
   LogLine(state_.log, Level::kWarn, "system_error")
       .Add("error_msg", "not accepting for the moment")
       .Add("error_desc", strerror(error))
-      .Add("connections_open", state_.connections_open.load(std::memory_order_relaxed))
+      .Add("connections_open", state_.connections_open())
       .Send();
 }
 
@@ -74,8 +74,7 @@ void HandshakeThread::Accept(const std::shared_ptr<Listener>& listener, size_t m
   for (size_t i = 0; i < most && paused_until_ms_ == 0; ++i) {
     // Each connection needs a second descriptor for its backend: it must not be taken without one
     // in sight.
-    if (state_.connections_open.load(std::memory_order_relaxed) >=
-        state_.fd_connections.load(std::memory_order_relaxed)) {
+    if (state_.connections_open() >= state_.fd_connections.load(std::memory_order_relaxed)) {
       return Pause(EMFILE);
     }
     sockaddr_storage peer{};
@@ -107,8 +106,7 @@ void HandshakeThread::Refuse(UniqueFd fd) {
 
 void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd fd,
                             const sockaddr_storage& peer) {
-  if (state_.connections_open.load(std::memory_order_relaxed) >=
-      state_.max_connections.load(std::memory_order_relaxed)) {
+  if (state_.connections_open() >= state_.max_connections.load(std::memory_order_relaxed)) {
     return Refuse(std::move(fd));
   }
   auto connection = std::make_unique<Connection>();
@@ -149,7 +147,7 @@ void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd 
   if (state_.log.Enabled(Level::kDebug)) {
     LogLine(state_.log, Level::kDebug, "proxy")
         .Add("subevent", "client_connect")
-        .Add("connection_id", connection->id)
+        .Add("connection_id", ConnectionName(connection->id))
         .Add("listener", listener->name)
         .Add("client_ip", connection->client_address.ip())
         .Add("client_port", connection->client_address.port())

@@ -31,7 +31,10 @@ constexpr int64_t kTrimEveryMs = 1000;
 
 HandshakeThread::HandshakeThread(EngineState& state,
                                  const std::vector<std::unique_ptr<RelayThread>>& relays)
-    : state_(state), relays_(relays), scratch_(new uint8_t[kScratch]) {}
+    : state_(state),
+      relays_(relays),
+      counters_(state.counters.ForThread()),
+      scratch_(new uint8_t[kScratch]) {}
 
 HandshakeThread::~HandshakeThread() { Join(); }
 
@@ -207,6 +210,7 @@ void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> 
   session->local_address = connection->local_address;
   session->accepted_ms = connection->accepted_ms;
   session->ulp_error = connection->ulp_error;
+  session->late = listeners_.empty();
   session->leftover.assign(leftover.begin(), leftover.end());
   session->unsent = std::move(connection->output);
   epoll_.Remove(connection->fd.get());
@@ -280,7 +284,7 @@ void HandshakeThread::LogOutcome(const Connection& connection, const char* outco
   LogLine line(state_.log, level, "auth");
   line.Add("subevent", "handshake")
       .Add("outcome", outcome)
-      .Add("connection_id", connection.id)
+      .Add("connection_id", ConnectionName(connection.id))
       .Add("listener", connection.listener->name)
       .Add("client_ip", connection.client_address.ip())
       .Add("client_port", connection.client_address.port())

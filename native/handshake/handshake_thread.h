@@ -38,8 +38,6 @@ class HandshakeThread {
   void Stop();
   void Join();
 
-  const ThreadCounters& counters() const { return counters_; }
-
  private:
   // A connection until its handshake is done, or until its alert has had its time.
   struct Connection {

@@ -19,7 +19,7 @@ namespace ironsocket {
 namespace {
 
 void AddAddresses(LogLine& line, const Session& session) {
-  line.Add("connection_id", session.id)
+  line.Add("connection_id", ConnectionName(session.id))
       .Add("listener", session.listener->name)
       .Add("client_ip", session.client_address.ip())
       .Add("client_port", session.client_address.port())

@@ -36,6 +36,7 @@ void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
   giving_->most = most;
+  counters_.Add(Counter::kHandoffsOpen);
   GiveBatch();
 }
 
@@ -87,7 +88,8 @@ void RelayThread::ResumeBatch() {
 void RelayThread::OnAnswer(Refusal refusal) {
   if (refusal == Refusal::kNone) {
     for (Session* session : giving_->batch) {
-      counters_.Add(Counter::kSessionsGiven);
+      CountMoved(*session, Counter::kSessionsGiven);
+      if (session->late) counters_.Add(Counter::kSessionsLateGiven);
       Discharge(session);
     }
     giving_->batch.clear();
@@ -96,7 +98,10 @@ void RelayThread::OnAnswer(Refusal refusal) {
   }
   refusal_ = refusal;
   // One of them can't be taken: each by itself from now on, to find out which.
-  if (giving_->batch.size() == 1) giving_->batch[0]->stays = true;
+  if (giving_->batch.size() == 1) {
+    giving_->batch[0]->stays = true;
+    counters_.Add(Counter::kSessionsStaying);
+  }
   giving_->most = 1;
   ResumeBatch();
 }
@@ -145,6 +150,7 @@ void RelayThread::EndGiving(Refusal why) {
   ResumeBatch();
   giving_.reset();
   gives_.store(false, std::memory_order_relaxed);
+  counters_.Subtract(Counter::kHandoffsOpen);
 }
 
 // --- recipient
@@ -153,6 +159,7 @@ void RelayThread::BeginTaking(UniqueFd fd, uint32_t answers) {
   const uint64_t tag = kTakingTag + takings_.size();
   if (epoll_.Add(fd.get(), EPOLLIN, tag) != 0) return;
   takings_.push_back({std::move(fd), answers, {}});
+  counters_.Add(Counter::kHandoffsOpen);
 }
 
 // For tests: the batch lies there until the donor has ended its side.
@@ -191,7 +198,7 @@ void RelayThread::TakeBatch(Taking& taking, Prepare& prepare) {
     return;
   }
   if (error == 0) {
-    pauses_.Add(NowUs() - prepare.prepared_us, batch.size());
+    state_.counters.pauses().Add(NowUs() - prepare.prepared_us, batch.size());
     for (Session* session : batch) TakeIn(session);
   } else {
     // The donor says that it has taken them back, or it is dead.
@@ -205,6 +212,7 @@ void RelayThread::EndTaking(Taking& taking, bool died) {
   for (Session* session : std::exchange(taking.held, {})) died ? TakeIn(session) : Disown(session);
   epoll_.Remove(taking.fd.get());
   taking.fd.Reset();
+  counters_.Subtract(Counter::kHandoffsOpen);
 }
 
 // All that can fail, for all of them; those that were made are in `batch`, not to be touched yet.
@@ -247,14 +255,22 @@ void RelayThread::TakeIn(Session* session) {
   Link(session);
   load_.fetch_add(1, std::memory_order_relaxed);
   state_.ConnectionOpened();
-  counters_.Add(Counter::kSessionsTaken);
-  if (session->rx.engine == EngineKind::kKernel) counters_.Add(Counter::kSessionsKernelRx);
-  if (session->tx.engine == EngineKind::kKernel) counters_.Add(Counter::kSessionsKernelTx);
+  CountMoved(*session, Counter::kSessionsTaken);
+  CountEngines(*session);
   Rearm(session);
   MarkReady(session);
 }
 
 // --- both
+
+// `all` and the one of the three behind it that names its engines.
+void RelayThread::CountMoved(const Session& session, Counter all) {
+  counters_.Add(all);
+  const size_t kinds = static_cast<size_t>(all) + 1;
+  const bool rx = session.rx.engine == EngineKind::kKernel;
+  const bool tx = session.tx.engine == EngineKind::kKernel;
+  if (rx || tx) counters_.Add(static_cast<Counter>(kinds + (rx && tx ? 0 : tx ? 1 : 2)));
+}
 
 // Both of its sockets.
 bool RelayThread::Register(Session* session) {

@@ -37,6 +37,10 @@ RecordReceiver& RelayThread::ReceiverOf(const Session& session) {
   return userspace_receiver_;
 }
 
+bool RelayThread::IsKernel(const Session& session) {
+  return session.rx.engine == EngineKind::kKernel && session.tx.engine == EngineKind::kKernel;
+}
+
 RecordSender& RelayThread::SenderOf(const Session& session) {
   if (session.tx.engine == EngineKind::kKernel) return kernel_sender_;
   return userspace_sender_;
@@ -85,6 +89,7 @@ void RelayThread::OffloadReceiving(Session* session) {
   session->client_readable = true;
   counters_.Add(Counter::kOffloadsRx);
   counters_.Add(Counter::kSessionsKernelRx);
+  if (IsKernel(*session)) counters_.Add(Counter::kSessionsKernel);
 }
 
 void RelayThread::OffloadSending(Session* session) {
@@ -96,6 +101,7 @@ void RelayThread::OffloadSending(Session* session) {
   aead_.Forget(old_id);
   counters_.Add(Counter::kOffloadsTx);
   counters_.Add(Counter::kSessionsKernelTx);
+  if (IsKernel(*session)) counters_.Add(Counter::kSessionsKernel);
 }
 
 // The probe had found that it can: somebody should know, but not once a session. ENOTCONN is about
@@ -106,7 +112,7 @@ void RelayThread::OffloadRefused(const Session& session, const char* direction, 
   if (now_ms_ < refusal_told_ms_ + kTellRefusalEveryMs) return;
   refusal_told_ms_ = now_ms_;
   LogLine(state_.log, Level::kWarn, "offload_refused")
-      .Add("connection_id", session.id)
+      .Add("connection_id", ConnectionName(session.id))
       .Add("listener", session.listener->name)
       .Add("direction", direction)
       .Add("error_msg", "the kernel refused a session, userspace carries it")
@@ -114,8 +120,15 @@ void RelayThread::OffloadRefused(const Session& session, const char* direction, 
       .Send();
 }
 
-// The gauges of a session that has ended.
+// The gauges of a session that has come from another worker, and of one that has ended.
+void RelayThread::CountEngines(const Session& session) {
+  if (session.rx.engine == EngineKind::kKernel) counters_.Add(Counter::kSessionsKernelRx);
+  if (session.tx.engine == EngineKind::kKernel) counters_.Add(Counter::kSessionsKernelTx);
+  if (IsKernel(session)) counters_.Add(Counter::kSessionsKernel);
+}
+
 void RelayThread::UncountEngines(const Session& session) {
+  if (IsKernel(session)) counters_.Subtract(Counter::kSessionsKernel);
   if (session.rx.engine == EngineKind::kKernel) counters_.Subtract(Counter::kSessionsKernelRx);
   if (session.tx.engine == EngineKind::kKernel) counters_.Subtract(Counter::kSessionsKernelTx);
 }

@@ -24,6 +24,7 @@ uint32_t SampleBytes(const EngineState& state) {
 
 RelayThread::RelayThread(EngineState& state)
     : state_(state),
+      counters_(state.counters.ForThread()),
       scratch_(new uint8_t[BufferPool::kLargest]),
       userspace_receiver_(aead_, pool_, scratch_.get()),
       userspace_sender_(aead_, pool_, scratch_.get()),
@@ -80,6 +81,7 @@ void RelayThread::Loop() {
     RunQueue();
     if (giving_) TickGiving();
     DestroyBuried();
+    CountDrops();
   }
   EndGiving(Refusal::kNone);
   for (Taking& taking : takings_) EndTaking(taking, false);
@@ -87,6 +89,13 @@ void RelayThread::Loop() {
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
   buried_.clear();
+}
+
+// The log counts by itself; here it gets onto the page.
+void RelayThread::CountDrops() {
+  auto& dropped = state_.counters.Shared(Counter::kLogLinesDropped);
+  const uint64_t now = state_.log.dropped();
+  if (now != dropped.load(std::memory_order_relaxed)) dropped.store(now, std::memory_order_relaxed);
 }
 
 void RelayThread::TakeInbox() {
@@ -242,6 +251,7 @@ bool RelayThread::Create(Established& established) {
   }
   Link(session);
   counters_.Add(Counter::kSessionsTotal);
+  if (established.late) counters_.Add(Counter::kSessionsLate);
   if (!TakeOver(session, established)) {
     ResetBoth(session, CloseReason::kInternalError);
   } else if (state_.ending) {
@@ -262,6 +272,7 @@ bool RelayThread::TakeOver(Session* session, Established& established) {
   session->client_address = established.client_address;
   session->local_address = established.local_address;
   session->accepted_ms = established.accepted_ms;
+  session->late = established.late;
   session->suite = established.tls.suite;
   session->group = established.tls.group;
   session->resumed = established.tls.resumed;
@@ -310,6 +321,7 @@ void RelayThread::Discharge(Session* session) {
   ReceiverOf(*session).Forget(session->rx);
   SenderOf(*session).Forget(session->tx);
   UncountEngines(*session);
+  if (session->stays) counters_.Subtract(Counter::kSessionsStaying);
   ReleaseBlocks(session);
   (session->all_previous ? session->all_previous->all_next : all_) = session->all_next;
   if (session->all_next) session->all_next->all_previous = session->all_previous;

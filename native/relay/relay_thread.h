@@ -16,7 +16,6 @@
 
 #include "engine_state.h"
 #include "handoff/batch.h"
-#include "handoff/pauses.h"
 #include "loop/buffer_pool.h"
 #include "loop/epoll.h"
 #include "loop/thread.h"
@@ -68,9 +67,6 @@ class RelayThread {
   // Until there is nothing to give (any more), the pair has ended or StopGiving was called; any
   // thread.
   bool gives() const { return gives_.load(std::memory_order_relaxed); }
-  const ThreadCounters& counters() const { return counters_; }
-  // Of sessions that were taken; any thread.
-  const PauseHistogram& pauses() const { return pauses_; }
   // Why sessions were not given, the last reason since GiveSessions; any thread.
   Refusal refusal() const { return refusal_.load(std::memory_order_relaxed); }
 
@@ -115,6 +111,7 @@ class RelayThread {
 
   // relay_thread.cc
   void Loop();
+  void CountDrops();
   void TakeInbox();
   void Dispatch(const epoll_event& event);
   void RunQueue();
@@ -181,6 +178,8 @@ class RelayThread {
   void OffloadReceiving(Session* session);
   void OffloadSending(Session* session);
   void OffloadRefused(const Session& session, const char* direction, int error);
+  static bool IsKernel(const Session& session);
+  void CountEngines(const Session& session);
   void UncountEngines(const Session& session);
 
   // splice.cc
@@ -209,6 +208,7 @@ class RelayThread {
   Refusal RestoreBatch(Prepare& prepare, std::vector<Session*>* batch);
   void Disown(Session* session);
   void TakeIn(Session* session);
+  void CountMoved(const Session& session, Counter all);
   bool Register(Session* session);
   void Unregister(Session* session);
   void Watch(Session* session);
@@ -247,7 +247,6 @@ class RelayThread {
   Pipe pipe_;  // empty between turns
   std::unique_ptr<Giving> giving_;
   std::vector<Taking> takings_;
-  PauseHistogram pauses_;
   std::atomic<Refusal> refusal_{Refusal::kNone};
   Slab<Session> slab_;
   Session* all_ = nullptr;       // every session of the thread

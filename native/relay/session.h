@@ -28,6 +28,7 @@ struct Established {
   PeerAddress local_address;
   int64_t accepted_ms = 0;
   int ulp_error = 0;  // errno with which the socket did not get the ULP "tls"
+  bool late = false;  // the worker had left its listeners when the handshake ended
   HandshakeResult tls;
   std::vector<uint8_t> leftover;  // bytes of records that were read past the handshake
   std::vector<uint8_t> unsent;  // bytes of the handshake's last flight that the socket did not take
@@ -116,6 +117,7 @@ struct Session {
   bool queued : 1 = false;
   bool moving : 1 = false;  // on its way to another worker: not to be touched
   bool stays : 1 = false;   // the other worker did not take it
+  bool late : 1 = false;    // Established::late
   bool dead : 1 = false;
   bool resumed : 1 = false;
   bool client_readable : 1 = true;

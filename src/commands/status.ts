@@ -5,10 +5,12 @@ import { ask } from '../admin/client.ts';
 import { addServiceOptions, findService, type ServiceChoice } from '../admin/find.ts';
 import type { ReloadSummary } from '../master/reload-report.ts';
 import type { Status } from '../master/status.ts';
+import type { Moved } from '../upgrade/moved.ts';
 import type { UpgradeSummary } from '../upgrade/report.ts';
+import { enginesText, msText } from './upgrade.ts';
 
 const notes = `
-Sessions are those of the worker at work, by who carries each direction.
+Sessions are those of all workers, by who carries them. A worker that leaves was replaced by an upgrade and ends with its last session.
 Exits with 71 when there is no such service.
 
 Examples:
@@ -39,15 +41,16 @@ export function statusText(status: Status): string {
     ...status.listeners.map(({ name, addresses, backend }) => {
       return ['listener', `${name}: ${addresses.join(', ')} -> ${backend}`] as const;
     }),
-    ['sessions', sessions === null ? 'the worker does not tell' : `${sessions.open} open, ${sessions.total} in all`],
-    ...(sessions === null
-      ? []
-      : ([
-          ['  from clients', directionText(sessions.from_client)],
-          ['  to clients', directionText(sessions.to_client)],
-        ] as const)),
+    ['sessions', `${sessions.open} open, ${sessions.total} in all`],
+    ['  from clients', directionText(sessions.from_client)],
+    ['  to clients', directionText(sessions.to_client)],
+    ...status.leaving.map(({ id, pid, sessions: open, handshakes }) => {
+      const held = handshakes > 0 ? `${open} sessions and ${handshakes} handshakes` : `${open} sessions`;
+      return ['leaving', `worker ${pid} (number ${id}) with ${held}`] as const;
+    }),
     ['last reload', reloadLine(status.last_reload)],
     ['last upgrade', upgradeLine(status.last_upgrade)],
+    ...movedRows(status.last_upgrade?.sessions),
   ];
   return rows.map(([title, text]) => `${title.padEnd(15)} ${text}\n`).join('');
 }
@@ -67,6 +70,21 @@ function upgradeLine(last: UpgradeSummary | null): string {
   const { at, trigger, outcome, from, to, phase, reason } = last;
   const what = outcome === 'committed' ? `${from} -> ${to}` : `failed in ${phase}, ${reason}`;
   return `${at}, by ${trigger}: ${what}`;
+}
+
+function movedRows(sessions: Moved | undefined): readonly (readonly [string, string])[] {
+  if (sessions === undefined) return [];
+  const { moved, engines, kept, reason, lost, pauses } = sessions;
+  const why = kept > 0 && reason !== undefined ? ` (${reason})` : '';
+  return [
+    ['  sessions', `${moved} moved, ${kept} stayed${why}, ${lost} lost`],
+    ...(moved === 0
+      ? []
+      : ([
+          ['  moved', enginesText(engines)],
+          ['  pause', `longest ${msText(pauses.longest_us)}, p99 ${msText(pauses.p99_us)}`],
+        ] as const)),
+  ];
 }
 
 /** The two largest units: `3d 4h`, `12m 5s`. */

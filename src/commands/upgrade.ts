@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { ask } from '../admin/client.ts';
 import { addServiceOptions, findService, type ServiceChoice } from '../admin/find.ts';
 import { UsageError } from '../errors.ts';
+import type { ByEngine, Handshakes } from '../upgrade/moved.ts';
 import type { PhaseReport, UpgradeReport } from '../upgrade/report.ts';
 
 const notes = `
@@ -51,7 +52,7 @@ export function phaseLine({ phase, ms }: PhaseReport): string {
 }
 
 export function upgradeText({ checked, from, to, path, generation, sessions, keeper }: UpgradeReport): string {
-  const { moved, kept, lost, reason } = sessions;
+  const { moved, kept, lost, reason, engines, pauses } = sessions;
   const why = kept > 0 && reason !== undefined ? `: ${reason}` : '';
   if (checked) {
     return `${to} in ${path} could take over from ${from}\nsessions     ${moved} would move, ${kept} would stay${why}\n`;
@@ -59,9 +60,32 @@ export function upgradeText({ checked, from, to, path, generation, sessions, kee
   const rows = [
     ['upgraded', `${from} -> ${to}, generation ${generation}`],
     ['sessions', `${moved} moved, ${kept} stay in the old worker until they end${why}, ${lost} lost`],
+    ...(moved === 0 ? [] : [['  moved', enginesText(engines)]]),
+    ...handshakeRows(sessions.handshakes),
+    ...(moved === 0 ? [] : [['pause', `longest ${msText(pauses.longest_us)}, p99 ${msText(pauses.p99_us)}`]]),
     ...(keeper === 'replaced' ? [] : [['keeper', `the old one is still at work: ${keeper ?? 'it has not told yet'}`]]),
   ];
   return rows.map(([title = '', text = '']) => `${title.padEnd(12)} ${text}\n`).join('');
+}
+
+/** `12 by the kernel, 3 by userspace`; what carries only one direction where there is any. */
+export function enginesText({ kernel, userspace, kernel_tx, kernel_rx }: ByEngine): string {
+  const mixed = [
+    ...(kernel_tx > 0 ? [`${kernel_tx} by the kernel only to clients`] : []),
+    ...(kernel_rx > 0 ? [`${kernel_rx} by the kernel only from clients`] : []),
+  ];
+  return [`${kernel} by the kernel`, `${userspace} by userspace`, ...mixed].join(', ');
+}
+
+function handshakeRows({ finished, moved, open }: Handshakes): readonly (readonly [string, string])[] {
+  if (finished === 0 && open === 0) return [];
+  const parts = [`${finished} finished in the old worker, ${moved} of them moved`];
+  return [['handshakes', [...parts, ...(open > 0 ? [`${open} still under way there`] : [])].join(', ')]];
+}
+
+/** `3.21 ms`. */
+export function msText(us: number): string {
+  return `${(us / 1000).toFixed(2)} ms`;
 }
 
 /** `30s`, `1500ms`, `2m`. */

@@ -19,7 +19,7 @@ const ownerOnly = 0o600;
 /** Commands that the service takes, by name. */
 function handlersOf(service: Service): Readonly<Record<string, AdminHandler>> {
   return {
-    status: () => statusOf(service),
+    status: async () => statusOf(service),
     reload: () => service.reloader.reload('command'),
     upgrade: (request, tell) => service.upgrader.upgrade(upgradeRequest(request), tell),
   };

@@ -11,7 +11,7 @@ import { loadConfig } from '../config/load.ts';
 import { ExpectedError, exitCodes } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import { followPeer, openCandidacy } from '../upgrade/candidate.ts';
+import { type Candidacy, followPeer, openCandidacy } from '../upgrade/candidate.ts';
 import { hurry, leave } from '../upgrade/leave.ts';
 import { defaultTimeoutMs, Upgrader } from '../upgrade/upgrader.ts';
 import { CertificateWatch } from './certificate-watch.ts';
@@ -28,6 +28,7 @@ import { Reloader } from './reloader.ts';
 import type { Service } from './service.ts';
 import { identityOf, openSetup } from './setup.ts';
 import { type FirstState, monotonicMs, openState, type StateStore } from './state.ts';
+import { Tally } from './tally.ts';
 import { openTicketKeys } from './ticket-keys.ts';
 import { type NextSetup, type WorkerEnd, Workers } from './workers.ts';
 
@@ -65,7 +66,7 @@ async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<
   const candidacy = openCandidacy(keeper);
   try {
     const state = openState(keeper, () => firstState(args));
-    const service = await build(keeper, state, args);
+    const service = await build(keeper, state, args, candidacy);
     await candidacy.stand(service);
     await service.workers.accept(true).catch((error) => {
       // One that comes in its place accepts as well.
@@ -90,7 +91,12 @@ function firstState(args: readonly string[]): FirstState {
   return config.demo ? { identity, ...prepareDemo(config, identity) } : { identity, config };
 }
 
-async function build(keeper: Keeper, state: StateStore, args: readonly string[]): Promise<Service> {
+async function build(
+  keeper: Keeper,
+  state: StateStore,
+  args: readonly string[],
+  candidacy?: Candidacy,
+): Promise<Service> {
   const { config, drainUntilMs } = state.current;
   const logFd = openLog(config, keeper);
   logStart(config, args, keeper.start);
@@ -101,7 +107,11 @@ async function build(keeper: Keeper, state: StateStore, args: readonly string[])
   state.update({ certificates: entriesOf(setup.certificates) });
   const planOf = (id: number, accepting: boolean, next?: NextSetup) =>
     planFor(id, { ...partsOf(service), accepting, ...next });
-  const workers = new Workers({ keeper, state, plan: planOf });
+  const tally = new Tally(keeper, state);
+  const workers = new Workers({
+    ...{ keeper, state, tally, plan: planOf },
+    onSpawn: (worker) => candidacy?.started(worker, tally),
+  });
   const reloader = new Reloader(() => service, args);
   const upgrader = new Upgrader(
     () => service,
@@ -111,7 +121,7 @@ async function build(keeper: Keeper, state: StateStore, args: readonly string[])
   const reloadRefusal = () => (upgrader.running ? 'an upgrade is under way' : undefined);
   const open = { setup, logFd, ticketKeysFd, control: undefined, closeControl: async () => {}, reloadRefusal };
   const notices = new Notices(keeper, state);
-  const service: Service = { keeper, state, workers, reloader, upgrader, notices, ...open };
+  const service: Service = { keeper, state, tally, workers, reloader, upgrader, notices, ...open };
   keeper.onSignal = (signal, sender) => onSignal(service, signal, sender);
   if (drainUntilMs === undefined && keeper.role !== 'leaving') workers.start(false);
   return service;
@@ -196,13 +206,13 @@ function rotateLog(service: Service): void {
   }
 }
 
-function logStopped(told: WorkerEnd | undefined): void {
+function logStopped({ totals }: Tally, told: WorkerEnd | undefined): void {
   const cut = told?.cut ?? 0;
   log(cut > 0 ? 'warn' : 'info', 'stopped', {
-    sessions_total: told?.counters.sessions_total ?? 0,
+    sessions_total: totals.sessions_total,
     sessions_cut: cut,
-    offloads_refused: told?.counters.offloads_refused || undefined,
-    rekeys_impossible: told?.counters.rekeys_impossible || undefined,
+    offloads_refused: totals.offloads_refused || undefined,
+    rekeys_impossible: totals.rekeys_impossible || undefined,
   });
 }
 
@@ -227,7 +237,7 @@ async function stop(service: Service): Promise<void> {
   for (const limit of limits) clearTimeout(limit);
   removeDemo(state);
   removeControl(service);
-  logStopped(told);
+  logStopped(service.tally, told);
   keeper.exit(exitCodes.ok);
   process.exit(exitCodes.ok);
 }

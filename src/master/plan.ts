@@ -20,7 +20,19 @@ export function planFor(id: number, { setup, revision, ticketKeysFd, accepting, 
   const listeners = setup.listeners.map((listener, index) => listenerPlan(index, listener, setup));
   const plan = { listeners, maxConnections, ticketKeysFd: config.tickets ? ticketKeysFd : -1 };
   const tests = { keyUpdateRecords, kernelDirections };
-  return { id, revision, logLevel, identity, handshakeThreads, relayThreads, ...tests, plan, accepting, logFd };
+  return {
+    id,
+    revision,
+    logLevel,
+    identity,
+    handshakeThreads,
+    relayThreads,
+    ...tests,
+    plan,
+    accepting,
+    logFd,
+    countersFd: -1,
+  };
 }
 
 function listenerPlan(id: number, listener: Listener, setup: Setup): ListenerPlan {

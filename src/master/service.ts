@@ -6,11 +6,13 @@ import type { Notices } from './notices.ts';
 import type { Reloader } from './reloader.ts';
 import type { Setup } from './setup.ts';
 import type { StateStore } from './state.ts';
+import type { Tally } from './tally.ts';
 import type { Workers } from './workers.ts';
 
 export interface Service {
   readonly keeper: Keeper;
   readonly state: StateStore;
+  readonly tally: Tally;
   readonly workers: Workers;
   readonly reloader: Reloader;
   readonly notices: Notices;

@@ -23,10 +23,13 @@ export interface State {
   readonly startedMs: number;
   readonly lastReload?: ReloadSummary | undefined;
   readonly lastUpgrade?: UpgradeSummary | undefined;
-  /** Of the workers that upgrades have replaced. */
+  /** Of the workers that have ended. */
   readonly countersBefore?: EngineCounters | undefined;
+  /** The last worker whose numbers are in it. */
+  readonly counted?: number | undefined;
   /** Whom workers become. */
   readonly identity?: Identity | undefined;
+  /** No number comes twice in the life of the service: connection ids begin with it. */
   readonly nextWorkerId: number;
   readonly worker?: { readonly id: number; readonly pid: number } | undefined;
   /** Set: a stop is under way, and sessions are ended at this time of CLOCK_MONOTONIC, which all processes share. */

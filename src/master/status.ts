@@ -2,7 +2,7 @@
 // What `ironsocket status` asks for.
 import { release } from 'node:os';
 import { packageVersion } from '../commands/version.ts';
-import { addCounters } from '../upgrade/counters.ts';
+import { type ByEngine, openByEngine } from '../upgrade/moved.ts';
 import type { UpgradeSummary } from '../upgrade/report.ts';
 import type { EngineCounters } from '../worker/counters.ts';
 import type { ReloadSummary } from './reload-report.ts';
@@ -29,10 +29,12 @@ export interface Status {
   readonly revision: number;
   readonly control: string | null;
   readonly listeners: readonly ListenerStatus[];
-  /** Null when the worker does not tell. */
-  readonly sessions: SessionStatus | null;
-  /** All that workers count, by name. */
-  readonly counters: EngineCounters | null;
+  /** Workers of earlier generations that end with their last session. */
+  readonly leaving: readonly LeavingWorker[];
+  /** Of all workers. */
+  readonly sessions: SessionStatus;
+  /** All that workers count, by name: since the start of the service, and what is open now. */
+  readonly counters: EngineCounters;
   readonly last_reload: ReloadSummary | null;
   readonly last_upgrade: UpgradeSummary | null;
 }
@@ -44,20 +46,28 @@ export interface ListenerStatus {
   readonly offload: string;
 }
 
+export interface LeavingWorker {
+  readonly pid: number;
+  readonly id: number;
+  readonly sessions: number;
+  readonly handshakes: number;
+}
+
 export interface SessionStatus {
   readonly open: number;
   /** Of this generation and those before it. */
   readonly total: number;
-  /** Open ones, by who carries the direction. */
+  /** Open ones, by who carries them. */
+  readonly engines: ByEngine;
+  /** The same by direction. */
   readonly from_client: { readonly kernel: number; readonly userspace: number };
   readonly to_client: { readonly kernel: number; readonly userspace: number };
 }
 
-export async function statusOf(service: Service): Promise<Status> {
-  const { keeper, state, setup, workers } = service;
-  const { drainUntilMs, startedMs, revision, lastReload, lastUpgrade, countersBefore } = state.current;
-  const told = await workers.counters();
-  const counters = told && addCounters(told, countersBefore);
+export function statusOf(service: Service): Status {
+  const { keeper, state, setup, tally, workers } = service;
+  const { drainUntilMs, startedMs, revision, lastReload, lastUpgrade } = state.current;
+  const counters = tally.totals;
   return {
     version: packageVersion(),
     node: process.versions.node,
@@ -73,11 +83,21 @@ export async function statusOf(service: Service): Promise<Status> {
     revision,
     control: service.control ?? null,
     listeners: listenersOf(service),
-    sessions: counters === undefined ? null : sessionsOf(counters),
-    counters: counters ?? null,
+    leaving: leavingOf(service),
+    sessions: sessionsOf(counters),
+    counters,
     last_reload: lastReload ?? null,
     last_upgrade: lastUpgrade ?? null,
   };
+}
+
+function leavingOf({ state, tally }: Service): readonly LeavingWorker[] {
+  const own = state.current.worker?.id;
+  return tally.workers
+    .filter(({ id }) => id !== own)
+    .map(({ id, pid, counters }) => {
+      return { id, pid, sessions: counters.sessions_open, handshakes: counters.handshakes_open };
+    });
 }
 
 function listenersOf({ setup }: Service): readonly ListenerStatus[] {
@@ -91,5 +111,5 @@ export function sessionsOf(counters: EngineCounters): SessionStatus {
   const { sessions_open: open, sessions_total: total, sessions_kernel_rx: rx, sessions_kernel_tx: tx } = counters;
   // The threads are not asked at the same instant.
   const split = (kernel: number) => ({ kernel, userspace: Math.max(0, open - kernel) });
-  return { open, total, from_client: split(rx), to_client: split(tx) };
+  return { open, total, engines: openByEngine(counters), from_client: split(rx), to_client: split(tx) };
 }

@@ -4,13 +4,13 @@
 import { RetryError, SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import type { EngineCounters } from '../worker/counters.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
 import { nextDelay } from './backoff.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
 import type { Setup } from './setup.ts';
 import { monotonicMs, type StateStore } from './state.ts';
+import type { Tally } from './tally.ts';
 import {
   adoptWorker,
   channelName,
@@ -26,17 +26,18 @@ import {
 const readyLimitMs = 30_000;
 /** For taking another plan: names may have to be resolved. */
 const applyLimitMs = 10_000;
-/** For telling numbers. */
-const answerLimitMs = 1_000;
 
 /** The last words of a worker. */
-export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'counters' | 'cut'>;
+export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'cut'>;
 
 export interface WorkersOptions {
   readonly keeper: Keeper;
   readonly state: StateStore;
+  readonly tally: Tally;
   /** Asked for at every start; without a setup and its revision those at work are meant. Descriptors are borrowed. */
   readonly plan: (id: number, accepting: boolean, next?: NextSetup) => WorkerPlan;
+  /** A worker was started; the tally has it. */
+  readonly onSpawn?: (worker: { readonly id: number; readonly pid: number }) => void;
 }
 
 export interface NextSetup {
@@ -47,7 +48,7 @@ export interface NextSetup {
 export class Workers {
   /** Settles when the first worker is ready. Rejects when it does not get there and nobody is served yet. */
   readonly started: Promise<void>;
-  /** Settles when the last worker has ended after stop(): with its numbers, if it got to tell them. */
+  /** Settles when the last worker has ended after stop(): with its last words, if it got to them. */
   readonly ended: Promise<WorkerEnd | undefined>;
 
   readonly #options: WorkersOptions;
@@ -69,15 +70,14 @@ export class Workers {
   #applying: { readonly revision: number; readonly settle: (failure: Error | undefined) => void } | undefined;
   /** The last of those that were to be taken. */
   #taken: Promise<void> = Promise.resolve();
-  /** Those who wait for a worker that serves, and for its numbers. */
+  /** Those who wait for a worker that serves. */
   readonly #onServing = new Set<() => void>();
   #giving:
     | {
         readonly forward: (fds: readonly number[]) => void;
-        readonly given: (result: { readonly moved: number; readonly kept: number }) => void;
+        readonly given: (refusal: string) => void;
       }
     | undefined;
-  readonly #onCounters = new Set<(counters: EngineCounters) => void>();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -170,38 +170,20 @@ export class Workers {
     await promise;
   }
 
-  /** The worker's numbers; undefined when it does not tell them in time. */
-  counters(): Promise<EngineCounters | undefined> {
-    if (this.serving === undefined) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      const done = (counters: EngineCounters | undefined): void => {
-        clearTimeout(limit);
-        this.#onCounters.delete(done);
-        resolve(counters);
-      };
-      const limit = setTimeout(done, answerLimitMs, undefined);
-      this.#onCounters.add(done);
-      this.#worker?.send({ type: 'counters' });
-    });
-  }
-
   /**
    * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them; they are closed after it. Settles
-   * when no more go.
+   * when no more go, or when the worker has ended, with the reason why some did not go, if it knows one.
    */
-  async give(
-    forward: (fds: readonly number[]) => void,
-    pauseAt?: HandoffStep,
-  ): Promise<{ readonly moved: number; readonly kept: number }> {
+  async give(forward: (fds: readonly number[]) => void, pauseAt?: HandoffStep): Promise<string> {
     const worker = this.#worker;
     // It has ended with its last session, or is about to.
-    if (worker === undefined || this.#told !== undefined) return { moved: 0, kept: 0 };
-    const given = Promise.withResolvers<{ readonly moved: number; readonly kept: number }>();
+    if (worker === undefined || this.#told !== undefined) return '';
+    const given = Promise.withResolvers<string>();
     this.#giving = { forward, given: given.resolve };
     worker.send({ type: 'give', pauseAt });
-    const result = await given.promise;
+    const refusal = await given.promise;
     this.#giving = undefined;
-    return result;
+    return refusal;
   }
 
   /** The worker takes sessions of another one. Descriptors are borrowed. */
@@ -225,10 +207,12 @@ export class Workers {
   }
 
   #spawn(): void {
-    const { keeper, state } = this.#options;
+    const { keeper, state, tally } = this.#options;
     const id = state.current.nextWorkerId;
     this.#expectReady();
     try {
+      const { handshakeThreads, relayThreads } = state.current.config;
+      tally.open(id, handshakeThreads + relayThreads);
       const worker = spawnWorker(id, keeper, {
         onMessage: (message, fds) => this.#onMessage(message, fds),
         onEnd: (end) => this.#onEnd(id, worker.pid, end),
@@ -236,6 +220,10 @@ export class Workers {
       this.#worker = worker;
       state.update({ nextWorkerId: id + 1, worker: { id, pid: worker.pid } });
       log('info', 'worker', { worker_state: 'spawned', worker_id: id, worker_pid: worker.pid });
+      if (worker.pid !== noProcess) {
+        tally.started(id, worker.pid);
+        this.#options.onSpawn?.({ id, pid: worker.pid });
+      }
       this.#sendPlan(worker);
     } catch (error) {
       // File limit or memory: the same as a worker that died at once.
@@ -247,7 +235,8 @@ export class Workers {
   #sendPlan(worker: WorkerProcess, type: 'plan' | 'reconfigure' = 'plan', next?: NextSetup): void {
     const fds: number[] = [];
     const placeOf = (fd: number): number => (fds.includes(fd) ? fds.indexOf(fd) : fds.push(fd) - 1);
-    const plan = mapDescriptors(this.#options.plan(worker.id, this.#accepting, next), placeOf);
+    const countersFd = type === 'plan' ? (this.#options.tally.descriptorsOf(worker.id)?.page ?? -1) : -1;
+    const plan = mapDescriptors({ ...this.#options.plan(worker.id, this.#accepting, next), countersFd }, placeOf);
     worker.send({ type, ...plan }, fds);
   }
 
@@ -280,14 +269,11 @@ export class Workers {
       case 'reconfigured':
         this.#onReconfigured(worker, message.revision, message.error);
         break;
-      case 'counters':
-        for (const tell of this.#onCounters) tell(message.counters);
-        break;
       case 'giving':
         this.#giving?.forward(fds);
         break;
       case 'given':
-        this.#giving?.given(message);
+        this.#giving?.given(message.refusal);
         break;
       case 'failed':
         this.#reason = message.error;
@@ -295,7 +281,7 @@ export class Workers {
       case 'drained':
         this.#told = message;
         this.#reason = 'drained';
-        this.#giving?.given({ moved: message.counters.sessions_given, kept: 0 });
+        this.#giving?.given('');
         break;
     }
   }
@@ -337,11 +323,12 @@ export class Workers {
   }
 
   #onEnd(id: number, pid: number, { reason, code }: ProcessEnd): void {
-    const { state, keeper } = this.#options;
+    const { state, keeper, tally } = this.#options;
     const wasReady = this.#ready;
     this.#worker = undefined;
     this.#ready = false;
-    this.#giving?.given({ moved: 0, kept: 0 });
+    tally.ended(id);
+    this.#giving?.given('');
     clearTimeout(this.#readyTimer);
     this.#applying?.settle(new RetryError('the worker died over the new configuration', { hint: 'see the log' }));
     state.update({ worker: undefined });

@@ -1,28 +1,52 @@
 // SPDX-License-Identifier: MIT
 // The candidate's side of an upgrade: it has all that the serving master has, binds nothing, accepts nobody, and waits for the commit.
+import { packageVersion } from '../commands/version.ts';
 import type { Keeper } from '../master/keeper.ts';
 import type { Service } from '../master/service.ts';
+import type { Tally } from '../master/tally.ts';
 import { native } from '../native.ts';
-import { type Link, openLink } from '../worker/link.ts';
-import { addCounters } from './counters.ts';
-import { peerName, type ToCandidate, type ToServing } from './peer.ts';
+import { failure, log } from '../observe/log.ts';
+import { openLink } from '../worker/link.ts';
+import { settledAccount } from './handoff.ts';
+import { type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
+import type { UpgradeSummary } from './report.ts';
+import { Witness } from './witness.ts';
 
 export interface Candidacy {
   /** Last words of a candidate that can't serve. */
   failed(error: unknown): void;
+  /** It has started a worker. */
+  started(worker: PeerWorker, tally: Tally): void;
   /** Waits for the worker and then for the commit. Rejects when the worker does not get ready. */
   stand(service: Service): Promise<void>;
   /** After the commit, when clients are served. */
   serving(): void;
 }
 
+/** What this side knows of the upgrade, should the other one not get to tell. */
+interface Record {
+  readonly takers: Witness[];
+  donor: Witness | undefined;
+  known: Pick<UpgradeSummary, 'from' | 'trigger'> | undefined;
+  took: boolean;
+  /** It has been told. */
+  done: boolean;
+}
+
 export function openCandidacy(keeper: Keeper): Candidacy {
   const fd = keeper.held.get(peerName);
   if (fd === undefined) throw new Error('the keeper holds no channel to the serving master');
+  const record: Record = { takers: [], donor: undefined, known: undefined, took: false, done: false };
   let service: Service | undefined;
-  const link = openPeer(keeper, fd, () => service);
+  const { link, isOpen } = openPeer(keeper, fd, record, () => service);
   return {
     failed: (error) => link.send({ type: 'failed', error: error instanceof Error ? error.message : String(error) }),
+    started: (worker, tally) => {
+      const taker = isOpen() && !record.done ? Witness.of(tally, worker) : undefined;
+      if (taker === undefined) return;
+      record.takers.push(taker);
+      link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
+    },
     stand: async (own) => {
       service = own;
       const committed = new Promise<void>((resolve) => {
@@ -42,35 +66,97 @@ export function openCandidacy(keeper: Keeper): Candidacy {
 
 /** The rest of a commit, for a master that follows one which died soon after its own: what the one that leaves still says. */
 export function followPeer(service: Service): void {
-  const { keeper, workers } = service;
+  const { keeper, state, tally, workers } = service;
   const fd = keeper.held.get(peerName);
   if (fd === undefined) return;
-  const link = openPeer(keeper, fd, () => service);
+  const taker = Witness.of(tally, state.current.worker);
+  const record: Record = {
+    takers: taker === undefined ? [] : [taker],
+    donor: undefined,
+    known: undefined,
+    took: false,
+    done: false,
+  };
+  const { link } = openPeer(keeper, fd, record, () => service);
   // Again, if the dead one had said it.
   void workers.started.then(() => link.send({ type: 'serving' }));
 }
 
-function openPeer(keeper: Keeper, fd: number, service: () => Service | undefined): Link<ToServing> {
-  return openLink<ToServing, ToCandidate>({
+function openPeer(keeper: Keeper, fd: number, record: Record, service: () => Service | undefined) {
+  let open = true;
+  const link = openLink<ToServing, ToCandidate>({
     fd,
     onMessage: (message, fds) => {
       const own = service();
-      try {
-        if (own !== undefined) obey(own, message, fds);
-      } finally {
-        for (const each of fds) native.closeFd({ fd: each });
-      }
+      const kept = own === undefined ? [] : obey(own, record, message, fds);
+      for (const each of fds) if (!kept.includes(each)) native.closeFd({ fd: each });
     },
-    // Before the commit the keeper ends us; after it, nothing is missing.
-    onClose: () => keeper.drop(peerName),
+    // Before the commit the keeper ends us; after it, only the report may be missing.
+    onClose: () => {
+      open = false;
+      keeper.drop(peerName);
+      const own = service();
+      if (own !== undefined) void tellInstead(own, record);
+    },
     onMismatch: () => {},
   });
+  return { link, isOpen: () => open };
 }
 
-function obey({ state, workers }: Service, message: ToCandidate, fds: readonly number[]): void {
-  if (message.type === 'take') workers.take(fds, message.pauseAt);
-  if (message.type === 'report') state.update({ lastUpgrade: message.report });
-  if (message.type === 'left') {
-    state.update({ countersBefore: addCounters(message.counters, state.current.countersBefore) });
+/** Gives the descriptors that have a new owner. */
+function obey(
+  { state, tally, workers }: Service,
+  record: Record,
+  message: ToCandidate,
+  fds: readonly number[],
+): readonly number[] {
+  switch (message.type) {
+    case 'committing': {
+      const { from, trigger, nextWorkerId } = message;
+      if (nextWorkerId !== undefined) state.update({ nextWorkerId });
+      for (const [index, { id, pid }] of message.workers.entries()) {
+        const [page, pidfd] = fds.slice(2 * index, 2 * index + 2);
+        if (page !== undefined && pidfd !== undefined) tally.add(id, pid, page, pidfd);
+      }
+      record.known = { from, trigger };
+      record.donor = Witness.of(tally, message.workers.at(-1));
+      return fds;
+    }
+    case 'take': {
+      const taker = workers.serving;
+      if (taker !== undefined) tally.moving(message.donor, taker.id);
+      workers.take(fds, message.pauseAt);
+      record.took = true;
+      return [];
+    }
+    case 'report':
+      state.update({ lastUpgrade: message.report });
+      forget(record);
+      return [];
   }
+}
+
+/** The other master has died with the report untold: what the workers count says it as well. */
+async function tellInstead({ state, workers }: Service, record: Record): Promise<void> {
+  const { known, donor, takers } = record;
+  if (known === undefined) return forget(record);
+  record.known = undefined;
+  try {
+    await workers.started;
+    const sessions = await settledAccount(donor, () => takers);
+    const reason = record.took ? sessions.reason : 'the old master died before they could go';
+    const told = { ...sessions, ...(sessions.kept > 0 ? { reason } : {}) };
+    const at = new Date().toISOString();
+    state.update({ lastUpgrade: { at, ...known, outcome: 'committed', to: packageVersion(), sessions: told } });
+  } catch (error) {
+    log('error', 'system_error', failure("can't tell what became of the sessions", error));
+  }
+  forget(record);
+}
+
+function forget(record: Record): void {
+  for (const witness of [...record.takers.splice(0), record.donor]) witness?.close();
+  record.donor = undefined;
+  record.known = undefined;
+  record.done = true;
 }

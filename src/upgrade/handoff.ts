@@ -1,19 +1,59 @@
 // SPDX-License-Identifier: MIT
 // The established sessions' part of an upgrade. It comes when the other worker serves already, so that there is nothing to hand back:
 // what can't be moved stays where it is, and the old worker ends with the last of it.
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Workers } from '../master/workers.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
-import type { Moved } from './report.ts';
+import { accountFor, type Moved } from './moved.ts';
 import type { Standby } from './standby.ts';
+import type { Testimony, Witness } from './witness.ts';
 
-/** What a check tells: all that are open could move. */
-export async function countSessions(workers: Workers): Promise<Moved> {
-  const counters = await workers.counters();
-  return { moved: 0, kept: counters?.sessions_open ?? 0, lost: 0 };
+const pollMs = 5;
+/** Without a session that moves; longer than a worker takes to give up (src/worker/worker.ts). */
+const stuckLimitMs = 5_000;
+/** For the books of both sides to agree. */
+const settleLimitMs = 1_000;
+
+/** Moves the sessions of our worker, `donor`, to the other one's. Settles when no more go; those that come later follow by themselves. */
+export async function moveSessions(
+  workers: Workers,
+  standby: Standby,
+  donor: Witness | undefined,
+  pauseAt?: HandoffStep,
+): Promise<Moved> {
+  const given = workers.give((fds) => standby.send({ type: 'take', donor: donor?.id ?? 0, pauseAt }, fds), pauseAt);
+  const over = new AbortController();
+  const refusal = await Promise.race([given, donor === undefined ? given : untilStuck(donor, over.signal)]);
+  over.abort();
+  const sessions = await settledAccount(donor, () => standby.takers);
+  return sessions.kept > 0 && refusal !== '' ? { ...sessions, reason: refusal } : sessions;
 }
 
-/** Moves the sessions of our worker to the other one's. Settles when no more go; those that come later follow by themselves. */
-export async function moveSessions(workers: Workers, standby: Standby, pauseAt?: HandoffStep): Promise<Moved> {
-  const { moved, kept } = await workers.give((fds) => standby.send({ type: 'take', pauseAt }, fds), pauseAt);
-  return { moved, kept, lost: 0, ...(kept > 0 ? { reason: 'they end in the old worker' } : {}) };
+/** What the workers' books say when they agree, or after a while. */
+export async function settledAccount(donor: Witness | undefined, takers: () => readonly Witness[]): Promise<Moved> {
+  for (const since = performance.now(); ; await wait(pollMs)) {
+    const now = takers().map((taker) => taker.read());
+    const from = donor?.read();
+    if (agree(from, now) || performance.now() - since > settleLimitMs) return accountFor(from, now);
+  }
+}
+
+/** Where one side is dead, the other one has to see its end first: it may find a last batch that is its own. */
+function agree(donor: Testimony | undefined, takers: readonly Testimony[]): boolean {
+  const bothLive = donor?.alive === true && takers.some(({ alive }) => alive);
+  const taken = takers.reduce((sum, { counters }) => sum + counters.sessions_taken, 0);
+  if (bothLive) return donor.counters.sessions_given === taken;
+  const living = [donor, ...takers].filter((each) => each?.alive);
+  return living.every((each) => each?.counters.handoffs_open === 0);
+}
+
+async function untilStuck(donor: Witness, signal: AbortSignal): Promise<string> {
+  let last = -1;
+  for (let movedAt = performance.now(); !signal.aborted && performance.now() - movedAt < stuckLimitMs; ) {
+    const { sessions_given } = donor.read().counters;
+    if (sessions_given > last) movedAt = performance.now();
+    last = sessions_given;
+    await wait(pollMs);
+  }
+  return '';
 }

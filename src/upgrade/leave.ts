@@ -22,7 +22,8 @@ export interface Handover {
 
 /** Does not return. Without `handover` this master follows a dead one that was leaving. */
 export async function leave(service: Service, handover?: Handover): Promise<void> {
-  const { keeper, setup, workers } = service;
+  const { keeper, setup, state, tally, workers } = service;
+  const id = state.current.worker?.id ?? 0;
   log('info', 'leaving', { generation: keeper.generation });
   const asked = service.closeControl();
   for (const { heldName, fd } of setup.listeners) {
@@ -33,10 +34,10 @@ export async function leave(service: Service, handover?: Handover): Promise<void
   else workers.stop();
   const told = await workers.ended;
   await handover?.told;
-  if (told !== undefined) handover?.standby.send({ type: 'left', counters: told.counters });
   await Promise.race([asked, wait(askLimitMs)]);
   const cut = told?.cut ?? 0;
-  log(cut > 0 ? 'warn' : 'info', 'left', { sessions_total: told?.counters.sessions_total ?? 0, sessions_cut: cut });
+  const sessions_total = tally.of(id)?.sessions_total ?? 0;
+  log(cut > 0 ? 'warn' : 'info', 'left', { sessions_total, sessions_cut: cut });
   keeper.exit(exitCodes.ok);
   process.exit(exitCodes.ok);
 }

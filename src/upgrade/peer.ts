@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: MIT
 // What the serving master and the candidate say to each other, over a socket pair of their own.
-import type { EngineCounters } from '../worker/counters.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
-import type { UpgradeSummary } from './report.ts';
+import type { UpgradeSummary, UpgradeTrigger } from './report.ts';
 
 /** At the keeper. */
 export const peerName = 'peer';
 
+/** With the page that it counts in and a pidfd of it. */
+export interface PeerWorker {
+  readonly id: number;
+  readonly pid: number;
+}
+
 export type ToServing =
+  /** It has started a worker. */
+  | { readonly type: 'worker'; readonly worker: PeerWorker }
   /** Its worker has checked the plan and waits. */
   | { readonly type: 'ready'; readonly workerPid: number }
   /** Last words. */
@@ -16,8 +23,16 @@ export type ToServing =
   | { readonly type: 'serving' };
 
 export type ToCandidate =
-  /** With the descriptors of the old worker's `giving`. */
-  | { readonly type: 'take'; readonly pauseAt?: HandoffStep | undefined }
-  | { readonly type: 'report'; readonly report: UpgradeSummary }
-  /** The old worker's last numbers. */
-  | { readonly type: 'left'; readonly counters: EngineCounters };
+  /** Right before the commit: all that a master that serves has to know of the time since it was started. */
+  | {
+      readonly type: 'committing';
+      readonly from: string;
+      readonly trigger: UpgradeTrigger;
+      /** Those that live, with the descriptors of each in their order. */
+      readonly workers: readonly PeerWorker[];
+      /** Where it has started workers meanwhile. */
+      readonly nextWorkerId?: number;
+    }
+  /** With the descriptors of the `giving` of worker number `donor`. */
+  | { readonly type: 'take'; readonly donor: number; readonly pauseAt?: HandoffStep | undefined }
+  | { readonly type: 'report'; readonly report: UpgradeSummary };

@@ -37,7 +37,14 @@ function fault({ control, state, handoff, worker }: Question): string | undefine
     native.openLog({ fd: worker.logFd, level: 'fatal', processType: 'worker' });
     const { keyUpdateRecords, kernelDirections } = worker;
     const tests = { keyUpdateRecords, kernelDirections };
-    const engine = native.createEngine({ handshakeThreads: 1, relayThreads: 1, ...tests, onEvents: () => {} });
+    const counting = { worker: 0, countersFd: -1 };
+    const engine = native.createEngine({
+      ...counting,
+      handshakeThreads: 1,
+      relayThreads: 1,
+      ...tests,
+      onEvents: () => {},
+    });
     engine.check(worker.plan);
     engine.close();
     return undefined;

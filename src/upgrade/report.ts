@@ -2,6 +2,7 @@
 // What an upgrade tells: of each phase when it has passed, and at its end.
 import { log } from '../observe/log.ts';
 import { type HandoffStep, handoffSteps } from '../worker/handoff-step.ts';
+import type { Moved } from './moved.ts';
 
 export const phases = ['preflight', 'spawning', 'switching', 'committed', 'handing-off'] as const;
 export type Phase = (typeof phases)[number];
@@ -25,16 +26,6 @@ export const pausePoints: readonly PausePoint[] = [...phases, ...handoffSteps];
 export interface PhaseReport {
   readonly phase: Phase;
   readonly ms: number;
-}
-
-/** What became of the established sessions. */
-export interface Moved {
-  readonly moved: number;
-  /** Go on in the old worker, which ends with the last of them. */
-  readonly kept: number;
-  readonly lost: number;
-  /** Why sessions were kept. */
-  readonly reason?: string | undefined;
 }
 
 export interface UpgradeReport {
@@ -80,9 +71,15 @@ export function handoffStepOf({ pauseAt }: UpgradeRequest): HandoffStep | undefi
 }
 
 export function logCommitted({ from, to, path, generation, sessions }: UpgradeReport): void {
-  const { moved, kept, lost } = sessions;
-  const counts = { sessions_moved: moved, sessions_kept: kept, sessions_lost: lost };
-  log('info', 'upgrade', { outcome: 'committed', from, to, path, generation, ...counts });
+  const { moved, kept, lost, engines, handshakes, pauses } = sessions;
+  log(lost > 0 ? 'warn' : 'info', 'upgrade', {
+    ...{ outcome: 'committed', from, to, path, generation },
+    ...{ sessions_moved: moved, sessions_kept: kept, sessions_lost: lost, kept_reason: sessions.reason },
+    ...{ moved_kernel: engines.kernel, moved_userspace: engines.userspace },
+    ...{ moved_kernel_tx: engines.kernel_tx, moved_kernel_rx: engines.kernel_rx },
+    ...{ handshakes_finished: handshakes.finished, handshakes_moved: handshakes.moved },
+    ...{ handshakes_open: handshakes.open, pause_longest_us: pauses.longest_us, pause_p99_us: pauses.p99_us },
+  });
 }
 
 /** Nothing was begun. */

@@ -6,6 +6,7 @@ import { native } from '../native.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import type { Installation } from './installation.ts';
 import type { ToCandidate, ToServing } from './peer.ts';
+import { Witness } from './witness.ts';
 
 /** For the keeper to tell that an aborted candidate has ended. */
 const endLimitMs = 5_000;
@@ -25,6 +26,7 @@ export class Standby {
   readonly #onCommitted = Promise.withResolvers<void>();
   readonly #onServing = Promise.withResolvers<void>();
   readonly #onEnded = Promise.withResolvers<void>();
+  readonly #takers: Witness[] = [];
   #missing = 2;
   #lastWords: string | undefined;
 
@@ -49,8 +51,7 @@ export class Standby {
     this.#link = openLink<ToCandidate, ToServing>({
       fd: a,
       onMessage: (message, fds) => {
-        for (const fd of fds) native.closeFd({ fd });
-        this.#onMessage(message);
+        this.#onMessage(message, fds);
       },
       // The keeper tells how it has ended.
       onClose: () => {},
@@ -59,6 +60,11 @@ export class Standby {
     const { keeper: program, node, master } = installation;
     keeper.candidate(program, [node, '--disable-sigusr1', master, ...args], b);
     native.closeFd({ fd: b });
+  }
+
+  /** The workers that it has started so far. */
+  get takers(): readonly Witness[] {
+    return this.#takers;
   }
 
   /** Descriptors are borrowed. */
@@ -75,10 +81,18 @@ export class Standby {
     });
     await Promise.race([this.#onEnded.promise, this.committed.catch(() => this.#onEnded.promise), late]);
     clearTimeout(limit);
-    if (this.#keeper.role === 'serving') this.#link.close();
+    if (this.#keeper.role !== 'serving') return;
+    this.#link.close();
+    for (const taker of this.#takers) taker.close();
   }
 
-  #onMessage(message: ToServing): void {
+  #onMessage(message: ToServing, [page, pidfd, ...rest]: readonly number[]): void {
+    if (message.type === 'worker' && page !== undefined && pidfd !== undefined) {
+      this.#takers.push(new Witness({ ...message.worker, page, pidfd }));
+    } else {
+      for (const fd of [page, pidfd]) if (fd !== undefined) native.closeFd({ fd });
+    }
+    for (const fd of rest) native.closeFd({ fd });
     if (message.type === 'ready') this.#oneReady();
     if (message.type === 'failed') this.#lastWords = message.error;
     if (message.type === 'serving') this.#onServing.resolve();

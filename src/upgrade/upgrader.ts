@@ -7,8 +7,9 @@ import { planFor } from '../master/plan.ts';
 import type { Service } from '../master/service.ts';
 import { monotonicMs } from '../master/state.ts';
 import { failure, log } from '../observe/log.ts';
-import { countSessions, moveSessions } from './handoff.ts';
+import { moveSessions } from './handoff.ts';
 import { findInstallation, type Installation, ownRoot } from './installation.ts';
+import { accountFor, type Moved, openByEngine } from './moved.ts';
 import { preflight } from './preflight.ts';
 import type { UpgradeReport, UpgradeRequest, UpgradeSummary } from './report.ts';
 import {
@@ -17,16 +18,18 @@ import {
   logFailed,
   logPhase,
   logRefused,
-  type Moved,
   type Phase,
   type PhaseReport,
   pausePoint,
 } from './report.ts';
 import { Standby } from './standby.ts';
+import { Witness } from './witness.ts';
 
 export const defaultTimeoutMs = 30_000;
 /** For what follows the commit: it has happened, whether we hear of it or not. */
 const afterwordsLimitMs = 5_000;
+/** Numbers left free for the workers that a candidate starts before the commit, of which it is told what has become of the rest. */
+const candidateWorkers = 100;
 
 export class Upgrader {
   readonly #service: () => Service;
@@ -34,6 +37,10 @@ export class Upgrader {
   readonly #leave: (standby: Standby, told: Promise<void>) => void;
   readonly #done = Promise.withResolvers<void>();
   #phase: Phase | undefined;
+  /** The worker whose sessions are to move. */
+  #donor: Witness | undefined;
+  /** What workers that died before it have lost (Tally). */
+  #lostEarlier = 0;
 
   /** `args` are those of `run`. `leave` is called once, after a commit; `told` settles when the upgrade has told its outcome. */
   constructor(service: () => Service, args: readonly string[], leave: (standby: Standby, told: Promise<void>) => void) {
@@ -104,26 +111,33 @@ export class Upgrader {
     };
     const installation = findInstallation(request.to ?? ownRoot);
     await pass('preflight', this.#preflight(installation, deadline));
-    if (request.check) return reportOf(service, installation, passed, await countSessions(service.workers), true);
+    if (request.check) return reportOf(service, installation, passed, openSessions(service), true);
 
     this.#phase = 'spawning';
+    const firstWorkerId = service.state.current.nextWorkerId;
+    const lostBefore = service.tally.lost;
     const standby = new Standby(service.keeper, installation, this.#args);
+    // Its workers count on from the state that it has been given, ours beyond them: no number comes twice.
+    const ours = firstWorkerId + candidateWorkers;
+    service.state.update({ nextWorkerId: ours });
     let paused = false;
-    const sessions = await countSessions(service.workers);
     try {
       await pass('spawning', standby.ready);
       this.#phase = 'switching';
       paused = true;
-      await pass('switching', this.#switch(request, standby));
+      await pass('switching', this.#switch(request, standby, ours));
     } catch (error) {
       // The keeper's word counts: it may have committed just when we had enough.
       await standby.end();
       if (service.keeper.role === 'serving') {
+        if (service.state.current.nextWorkerId === ours) service.state.update({ nextWorkerId: firstWorkerId });
+        this.#closeDonor();
         if (paused) service.workers.accept(true).catch(() => {});
         throw error;
       }
     }
-    return this.#committed(request, standby, reportOf(service, installation, passed, sessions, false), tell);
+    const report = reportOf(service, installation, passed, openSessions(service), false);
+    return this.#committed(request, standby, report, this.#lostEarlier - lostBefore, tell);
   }
 
   #preflight(installation: Installation, deadline: number) {
@@ -133,18 +147,33 @@ export class Upgrader {
   }
 
   /** The commit is the instant from which on the other worker takes connections; until it does they wait in the queues. */
-  async #switch(request: UpgradeRequest, standby: Standby): Promise<void> {
-    const { workers, keeper } = this.#service();
+  async #switch(request: UpgradeRequest, standby: Standby, firstWorkerId: number): Promise<void> {
+    const { workers, keeper, state, tally } = this.#service();
     await workers.accept(false);
+    this.#donor = Witness.of(tally, workers.serving);
+    this.#lostEarlier = tally.lost;
     await pausePoint(request, 'switching');
+    const { nextWorkerId } = state.current;
+    // Where we have started none meanwhile, it counts on as it does.
+    const started = nextWorkerId > firstWorkerId ? { nextWorkerId } : {};
+    const known = { from: packageVersion(), trigger: request.trigger, ...started };
+    const living = tally.workers.map(({ id, pid }) => ({ id, pid }));
+    const fds = living.flatMap(({ id }) => Object.values(tally.descriptorsOf(id) ?? {}));
+    standby.send({ type: 'committing', ...known, workers: living }, fds);
     keeper.commit();
     await standby.committed;
+  }
+
+  #closeDonor(): void {
+    this.#donor?.close();
+    this.#donor = undefined;
   }
 
   async #committed(
     request: UpgradeRequest,
     standby: Standby,
     report: UpgradeReport,
+    lostBefore: number,
     tell: (phase: PhaseReport) => void,
   ): Promise<UpgradeReport> {
     this.#phase = 'committed';
@@ -159,21 +188,24 @@ export class Upgrader {
     tell(last);
     const moving = monotonicMs();
     this.#phase = 'handing-off';
-    const moved = await moveSessions(this.#service().workers, standby, handoffStepOf(request)).catch(
-      (error: Error) => ({
-        ...report.sessions,
-        reason: error.message,
-      }),
-    );
+    const account = await moveSessions(this.#service().workers, standby, this.#donor, handoffStepOf(request));
+    const sessions = { ...account, lost: account.lost + lostBefore };
     const handedOff = { phase: 'handing-off', ms: monotonicMs() - moving } as const;
     tell(handedOff);
-    const done = { ...report, sessions: moved, phases: [...report.phases, last, handedOff], keeper: outcome };
+    const done = { ...report, sessions, phases: [...report.phases, last, handedOff], keeper: outcome };
     logCommitted(done);
-    const { to, sessions } = done;
+    const { to } = done;
     standby.send({ type: 'report', report: { ...summary(request, 'committed'), to, sessions } });
     this.#done.resolve();
     return done;
   }
+}
+
+/** As if all that are open could move. */
+function openSessions({ tally, workers }: Service): Moved {
+  const counters = workers.serving && tally.of(workers.serving.id);
+  if (counters === undefined) return accountFor(undefined, []);
+  return { ...accountFor(undefined, []), moved: counters.sessions_open, engines: openByEngine(counters) };
 }
 
 function reportOf(

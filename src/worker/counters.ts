@@ -11,3 +11,8 @@ export function readCounters(engine: Engine): EngineCounters {
   const entries = counterNames.map((name, index) => [name, Number(values[index])]);
   return Object.fromEntries(entries) as EngineCounters;
 }
+
+/** Numbers of any version: those that it does not count are 0, those that we don't know are left out. */
+export function knownCounters(numbers: Readonly<Record<string, number>>): EngineCounters {
+  return Object.fromEntries(counterNames.map((name) => [name, numbers[name] ?? 0])) as EngineCounters;
+}

@@ -3,7 +3,6 @@
 
 import type { KernelDirections } from '../config/config.ts';
 import type { Identity, LogLevel, Plan } from '../native.ts';
-import type { EngineCounters } from './counters.ts';
 import type { HandoffStep } from './handoff-step.ts';
 
 /** Everything a worker needs. It reads no file. */
@@ -24,14 +23,14 @@ export interface WorkerPlan {
   /** False: the plan is checked in full, but nobody is accepted, because another worker serves. */
   readonly accepting: boolean;
   readonly logFd: number;
+  /** The page that it counts in, but in `reconfigure`, where it is -1. */
+  readonly countersFd: number;
 }
 
 export type ToWorker =
   | ({ readonly type: 'plan' } & WorkerPlan)
   /** In place of the one at work, but for what holds for the whole life of a process. The answer is `reconfigured`. */
   | ({ readonly type: 'reconfigure' } & WorkerPlan)
-  /** The answer is `counters`. */
-  | { readonly type: 'counters' }
   /** Sessions go to another worker. `giving` and `given` follow. */
   | { readonly type: 'give'; readonly pauseAt?: HandoffStep | undefined }
   /** Sessions come from another worker: the descriptors of its `giving`. */
@@ -53,15 +52,14 @@ export type ToMaster =
   | { readonly type: 'ready'; readonly revision: number }
   /** The other plan is at work, or, with an error, still the one before. */
   | { readonly type: 'reconfigured'; readonly revision: number; readonly error?: string }
-  | { readonly type: 'counters'; readonly counters: EngineCounters }
   /** With one end of a pair for each relay thread, for the worker that takes. */
   | { readonly type: 'giving' }
   /** All have gone, or no more went for a while; those that come later follow by themselves. */
-  | { readonly type: 'given'; readonly moved: number; readonly kept: number }
+  | { readonly type: 'given'; readonly refusal: string }
   /** The plan can't be taken, or this worker speaks another version. It ends. */
   | { readonly type: 'failed'; readonly error: string }
   /** No connection is left, or the limit for that has passed; it ends. `cut`: sessions that did not end by themselves. */
-  | { readonly type: 'drained'; readonly counters: EngineCounters; readonly cut: number };
+  | { readonly type: 'drained'; readonly cut: number };
 
 /** The same plan with `convert` applied to every descriptor. */
 export function mapDescriptors(worker: WorkerPlan, convert: (fd: number) => number): WorkerPlan {
@@ -75,5 +73,6 @@ export function mapDescriptors(worker: WorkerPlan, convert: (fd: number) => numb
     })),
   }));
   const ticketKeysFd = plan.ticketKeysFd === -1 ? -1 : convert(plan.ticketKeysFd);
-  return { ...worker, logFd: convert(worker.logFd), plan: { ...plan, listeners, ticketKeysFd } };
+  const countersFd = worker.countersFd === -1 ? -1 : convert(worker.countersFd);
+  return { ...worker, logFd: convert(worker.logFd), countersFd, plan: { ...plan, listeners, ticketKeysFd } };
 }

@@ -18,6 +18,8 @@ const resolveLimitMs = 2_000;
 /** For the next session to go to the other worker. */
 const giveLimitMs = 2_000;
 const givePollMs = 5;
+/** Numbers of workers in connection ids (native/connection_id.h). */
+const mostWorkers = 2 ** 24;
 /** For the alert and the last bytes of ended sessions. */
 const endLimitMs = 500;
 
@@ -69,9 +71,6 @@ function obey(
         mapDescriptors(message, (index) => fds[index] ?? -1),
       );
       return service;
-    case 'counters':
-      if (service !== undefined) link.send({ type: 'counters', counters: readCounters(service.engine) });
-      return service;
     case 'give':
       if (service?.configured) void give(link, service, message.pauseAt);
       return service;
@@ -106,6 +105,8 @@ function start(link: Link<ToMaster>, message: WorkerPlan, fds: readonly number[]
     native.openLog({ fd: worker.logFd, level: worker.logLevel, processType: 'worker' });
     if (worker.identity !== undefined) native.dropPrivileges(worker.identity);
     const engine = native.createEngine({
+      worker: worker.id % mostWorkers,
+      countersFd: worker.countersFd,
       handshakeThreads: worker.handshakeThreads,
       relayThreads: worker.relayThreads,
       keyUpdateRecords: worker.keyUpdateRecords,
@@ -193,14 +194,16 @@ async function give(link: Link<ToMaster>, service: Service, pauseAt?: HandoffSte
   // Nobody else may hold an end: the death of either side must be seen at the other.
   for (const fd of theirs) native.closeFd({ fd });
   engine.giveSessions({ fds: pairs.map(({ a }) => a), ...limitsAt(pauseAt) });
-  let { sessions_given: moved, sessions_open: kept } = readCounters(engine);
-  for (let movedAt = Date.now(); kept > 0 && engine.givingThreads() > 0 && Date.now() - movedAt < giveLimitMs; ) {
+  let last = readCounters(engine);
+  let movedAt = performance.now();
+  const more = () => last.sessions_open > last.sessions_staying && engine.givingThreads() > 0;
+  while (more() && performance.now() - movedAt < giveLimitMs) {
     await wait(givePollMs);
     const now = readCounters(engine);
-    if (now.sessions_given > moved) movedAt = Date.now();
-    ({ sessions_given: moved, sessions_open: kept } = now);
+    if (now.sessions_given > last.sessions_given) movedAt = performance.now();
+    last = now;
   }
-  link.send({ type: 'given', moved, kept });
+  link.send({ type: 'given', refusal: engine.handoffRefusal() });
 }
 
 function take(service: Service | undefined, fds: readonly number[], pauseAt?: HandoffStep): void {
@@ -241,7 +244,7 @@ function end(link: Link<ToMaster>, service: Service | undefined): void {
 }
 
 function leave(link: Link<ToMaster>, { engine, cut }: Service): never {
-  link.send({ type: 'drained', counters: readCounters(engine), cut });
+  link.send({ type: 'drained', cut });
   engine.close();
   process.exit(exitCodes.ok);
 }

@@ -46,8 +46,9 @@ test('versions, processes, listeners, sessions and the last reload', async (t) =
     { name: 'web', addresses: [`127.0.0.1:${proxy.port}`], backend: echo.address, offload: 'userspace' },
   ]);
   const both = { kernel: 0, userspace: 2 };
-  assert.equal(status.sessions, { open: 2, total: 2, from_client: both, to_client: both });
-  assert.is(status.counters?.handshakes_completed, 2);
+  const engines = { ...both, kernel_tx: 0, kernel_rx: 0 };
+  assert.equal(status.sessions, { open: 2, total: 2, engines, from_client: { ...both }, to_client: { ...both } });
+  assert.equal([status.counters.handshakes_completed, status.leaving], [2, []]);
   assert.is(status.last_reload, null);
 
   await change(proxy, (document) => Object.assign(document, { max_connections: 10 }));

@@ -60,11 +60,10 @@ TEST_CASE("handoff: idle sessions go to another engine and carry on, and back ag
       session->client.Close(false);
     }
     CHECK(from->Reason() == "closed");
-    int64_t longest = 0, p99 = 0;
-    b.engine.HandoffPauses(&longest, &p99);
-    CHECK(longest > 0);
-    CHECK(p99 <= longest);
-    MESSAGE("longest pause " << longest << " us, p99 " << p99 << " us");
+    const PauseSummary pauses = b.engine.HandoffPauses();
+    CHECK(pauses.longest_us > 0);
+    CHECK(pauses.p99_us <= pauses.longest_us);
+    MESSAGE("longest pause " << pauses.longest_us << " us, p99 " << pauses.p99_us << " us");
   }
 }
 

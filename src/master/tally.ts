@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+// What the workers of the service count, this master's and those that upgrades have left behind. Each counts in a page of memory that
+// the keeper holds beside its pidfd: so the numbers are there without asking, for every master, and also when a worker was killed.
+import { counterNames, native, type Pauses } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
+import { type EngineCounters, knownCounters } from '../worker/counters.ts';
+import type { Keeper } from './keeper.ts';
+import type { StateStore } from './state.ts';
+import { addCounters, endedCounters, withoutOverlap } from './totals.ts';
+
+export interface CountedWorker {
+  readonly id: number;
+  readonly pid: number;
+  readonly counters: EngineCounters;
+}
+
+interface Page {
+  readonly fd: number;
+  pid: number;
+  pidfd: number;
+  stopWatching: () => void;
+}
+
+const pageName = (id: number): string => `counted:${id}:page`;
+const pidfdName = (id: number, pid: number): string => `counted:${id}:pidfd:${pid}`;
+const names = /^counted:(\d+):(?:page|pidfd:(\d+))$/;
+
+/** What a page says now. `fd` is borrowed. */
+export function readPage(fd: number): { readonly counters: EngineCounters; readonly pauses: Pauses } {
+  const { counters, pauses } = native.readCounters({ fd });
+  return { counters: knownCounters(counters), pauses };
+}
+
+export class Tally {
+  readonly #keeper: Keeper;
+  readonly #state: StateStore;
+  readonly #pages = new Map<number, Page>();
+  /** By id of the worker that takes sessions, the one that gives them. */
+  readonly #donors = new Map<number, number>();
+  /** The last word of those that have ended since this master began. */
+  readonly #ended = new Map<number, EngineCounters>();
+  #lost = 0;
+
+  /** Takes what the keeper holds. */
+  constructor(keeper: Keeper, state: StateStore) {
+    this.#keeper = keeper;
+    this.#state = state;
+    const pidfds = [...keeper.held].flatMap(([name, fd]) => {
+      const [, id, pid] = names.exec(name) ?? [];
+      if (id === undefined) return [];
+      if (pid !== undefined) return [[Number(id), Number(pid), fd] as const];
+      this.#pages.set(Number(id), { fd, pid: 0, pidfd: -1, stopWatching: () => {} });
+      return [];
+    });
+    for (const [id, pid, fd] of pidfds) this.#follow(id, pid, fd);
+    for (const [id, { pidfd }] of this.#pages) {
+      // It was never started, or its numbers have been added already.
+      if (pidfd === -1 || id === state.current.counted) this.#drop(id);
+    }
+  }
+
+  /** Makes the page of a worker that is about to start. */
+  open(id: number, threads: number): void {
+    const fd = native.makeCounters({ names: counterNames, threads });
+    this.#keeper.put(pageName(id), fd);
+    this.#pages.set(id, { fd, pid: 0, pidfd: -1, stopWatching: () => {} });
+  }
+
+  /** The process that counts in it. */
+  started(id: number, pid: number): void {
+    const pidfd = native.pidfdOpen({ pid });
+    this.#keeper.put(pidfdName(id, pid), pidfd);
+    this.#follow(id, pid, pidfd);
+  }
+
+  /** A worker of another master; both descriptors are taken. */
+  add(id: number, pid: number, page: number, pidfd: number): void {
+    if (this.#pages.has(id) || this.#ended.has(id)) {
+      for (const fd of [page, pidfd]) native.closeFd({ fd });
+      return;
+    }
+    this.#keeper.put(pageName(id), page);
+    this.#keeper.put(pidfdName(id, pid), pidfd);
+    this.#pages.set(id, { fd: page, pid: 0, pidfd: -1, stopWatching: () => {} });
+    this.#follow(id, pid, pidfd);
+  }
+
+  /** Its process has ended, or there was none: what it has counted stays. */
+  ended(id: number): void {
+    const page = this.#pages.get(id);
+    if (page === undefined) return;
+    const counters = this.#read(page);
+    this.#ended.set(id, counters);
+    this.#lost += counters.sessions_open;
+    // In this order: a master that dies in between leaves a page that its successor knows to be counted.
+    const countersBefore = addCounters(endedCounters(counters), this.#state.current.countersBefore);
+    this.#state.update({ countersBefore, counted: id });
+    this.#drop(id);
+  }
+
+  /** Sessions go from the one to the other. */
+  moving(donor: number, recipient: number): void {
+    this.#donors.set(recipient, donor);
+  }
+
+  /** Sessions that workers have owned when they died, since this master began; those that another one has taken over are among them. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** Borrowed; undefined without such a worker. */
+  descriptorsOf(id: number): { readonly page: number; readonly pidfd: number } | undefined {
+    const page = this.#pages.get(id);
+    return page && { page: page.fd, pidfd: page.pidfd };
+  }
+
+  /** Of one worker, also when it has ended. */
+  of(id: number): EngineCounters | undefined {
+    const page = this.#pages.get(id);
+    return page === undefined ? this.#ended.get(id) : this.#read(page);
+  }
+
+  /** Those that live, oldest first. */
+  get workers(): readonly CountedWorker[] {
+    return [...this.#pages]
+      .filter(([, { pidfd }]) => pidfd !== -1)
+      .sort(([a], [b]) => a - b)
+      .map(([id, page]) => ({ id, pid: page.pid, counters: this.#read(page) }));
+  }
+
+  /** Of all workers that there have been; what is open, of those that live. */
+  get totals(): EngineCounters {
+    // Donors come first: what moves meanwhile shows twice, which can be told, and not never.
+    const read = new Map(this.workers.map(({ id, counters }) => [id, counters]));
+    let sum = addCounters(knownCounters({}), this.#state.current.countersBefore);
+    for (const counters of read.values()) sum = addCounters(sum, counters);
+    for (const [recipient, donor] of this.#donors) {
+      const [to, from] = [read.get(recipient), read.get(donor)];
+      if (to !== undefined && from !== undefined) sum = withoutOverlap(sum, from, to);
+    }
+    return sum;
+  }
+
+  #read({ fd }: Page): EngineCounters {
+    try {
+      return readPage(fd).counters;
+    } catch (error) {
+      log('error', 'system_error', failure("can't read what a worker counts", error));
+      return knownCounters({});
+    }
+  }
+
+  #follow(id: number, pid: number, pidfd: number): void {
+    const page = this.#pages.get(id);
+    if (page === undefined) {
+      native.closeFd({ fd: pidfd });
+      this.#keeper.drop(pidfdName(id, pid));
+      return;
+    }
+    Object.assign(page, { pid, pidfd });
+    page.stopWatching = native.watchExit({ pidfd, onExit: () => this.ended(id) });
+  }
+
+  #drop(id: number): void {
+    const page = this.#pages.get(id);
+    if (page === undefined) return;
+    this.#pages.delete(id);
+    page.stopWatching();
+    native.closeFd({ fd: page.fd });
+    this.#keeper.drop(pageName(id));
+    if (page.pidfd === -1) return;
+    native.closeFd({ fd: page.pidfd });
+    this.#keeper.drop(pidfdName(id, page.pid));
+  }
+}
