@@ -10,7 +10,6 @@
 
 #include "handoff/frame.h"
 #include "made-session.h"
-#include "sanitized.h"
 
 using namespace ironsocket;
 
@@ -67,7 +66,7 @@ __attribute__((no_sanitize("address"))) size_t Count(const Needle& masked) {
 
 }  // namespace
 
-TEST_CASE("handoff frame: nothing of the keys is left behind" * doctest::skip(kThreadSanitizer)) {
+TEST_CASE("handoff frame: nothing of the keys is left behind") {
   auto made = std::make_unique<MadeSession>(
       Shape{0x1302, Phase::kRelaying, false, false, 100, 100, 100}, 21);
   const Needle key = Plant(made->session.rx.keys.key);
