@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Runs every check and test in order, each in a process of its own with a deadline, and adds up what they count: natively with the
+// Runs every check and test, each in a process of its own with a deadline, and adds up what they count: natively with the
 // userspace engine, then under kernels that have kTLS with the kernel engine. A passing step is one line; a failing one shows its
 // output. Arguments keep only the steps whose name contains one of them. The last line is
 //   N passed, N failed, N skipped
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
-import { type LabTest, labName, runInLabs } from './lab/lab.ts';
-import { type Counts, doctestCounts, runStep, type Step, suiteCounts, testFile } from './run-step.ts';
+import { join } from 'node:path';
+import { fetchKernels, type LabTest, labName, runInLabs } from './lab/lab.ts';
+import { kernelTests, nativeBuilds, nativeSteps } from './native-steps.ts';
+import { type Counts, runStep, type Step, testFile } from './run-step.ts';
 
 const node = process.execPath;
 const bin = 'node_modules/.bin';
@@ -23,7 +24,6 @@ const cores = availableParallelism();
 const wanted = process.argv.slice(2);
 const isWanted = (name: string): boolean => wanted.length === 0 || wanted.some((part) => name.includes(part));
 const behaviour = filesBelow('test/behaviour', /\.test\.ts$/).sort();
-const kernelTests = 'build-native/plain/kernel-tests';
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failedSteps: string[] = [];
 
@@ -31,14 +31,28 @@ const lab = labTests().filter((test) => isWanted(labName(test)));
 const steps = [
   ...checks(),
   ...testFiles('test/unit', 'test/helpers'),
-  ...native(),
   ...testFiles('test/behaviour').map((step) => ({ ...step, env: { IRONSOCKET_TEST_ENGINES: 'userspace' } })),
-  buildOfKernelTests(),
-].filter(({ name }) => isWanted(name) || (name.includes(kernelTests) && lab.some(({ file }) => file === kernelTests)));
-await runAll(steps);
+  ...nativeSteps(),
+].filter(({ name }) => isWanted(name));
+const programs = [...steps.map(({ command }) => command[0] ?? ''), ...lab.map(({ file }) => file)];
+const isNative = (step: Step): boolean => step.command[0]?.startsWith('build-native/') === true;
+const builds = nativeBuilds
+  .filter(({ step, directory }) => isWanted(step.name) || programs.some((program) => program.startsWith(directory)))
+  .map(({ step }) => step);
+
+// Most tests wait more than they work; what they leave of the cores goes to the builds. What measures comes when that is done.
+fetchKernels(new Set(lab.map(({ kernel }) => kernel)));
+const built = runAll(builds, 1);
+await runAll(steps.filter((step) => !step.alone && !isNative(step)));
+await built;
+await runAll(steps.filter((step) => !step.alone && isNative(step)));
+await runAll(
+  steps.filter((step) => step.alone),
+  1,
+);
 await runInLabs(lab, labEnvironment(), (test, counts) => add(labName(test), counts));
 for (const name of failedSteps) console.log(`failed: ${name}`);
-const none = steps.length + lab.length === 0;
+const none = builds.length + steps.length + lab.length === 0;
 if (none) console.log(`nothing is called ${wanted.join(' or ')}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 const skipsCount = process.env.CI !== undefined;
@@ -66,53 +80,9 @@ function checks(): Step[] {
   ];
 }
 
-/** Native tests and the kept fuzz corpora, once with each set of sanitizers. */
-function native(): Step[] {
-  const corpora = existsSync('test/fuzz/corpus') ? readdirSync('test/fuzz/corpus') : [];
-  return [
-    ['address,undefined', 'build-native/asan'],
-    ['thread', 'build-native/tsan'],
-  ].flatMap(([sanitize = '', directory = '']) => {
-    const configure = `cmake -S native -B ${directory} -DSANITIZE=${sanitize} -DCMAKE_BUILD_TYPE=RelWithDebInfo`;
-    const build = `${configure} && cmake --build ${directory} -j ${cores}`;
-    const env = { TSAN_OPTIONS: 'halt_on_error=1', ASAN_OPTIONS: 'detect_leaks=1' };
-    const common = { needs: ['cmake', 'g++'], env, alone: true };
-    return [
-      { ...common, name: `native build (${sanitize})`, command: ['bash', '-c', build], deadline: 900 },
-      {
-        ...common,
-        name: `native tests (${sanitize})`,
-        command: [`${directory}/native-tests`],
-        deadline: 240,
-        count: doctestCounts,
-      },
-      ...corpora.map((name) => ({
-        ...common,
-        name: `fuzz corpus ${name} (${sanitize})`,
-        command: [`${directory}/fuzz-${name}`, `test/fuzz/corpus/${name}`],
-        deadline: 120,
-      })),
-    ];
-  });
-}
-
 function testFiles(...directories: string[]): Step[] {
   const files = directories.flatMap((directory) => filesBelow(directory, /\.test\.ts$/)).sort();
   return files.map((file) => testFile(file, 180));
-}
-
-/** Without sanitizers: inside the lab they would find no memory to shadow. */
-function buildOfKernelTests(): Step {
-  const directory = dirname(kernelTests);
-  const configure = `cmake -S native -B ${directory} -DCMAKE_BUILD_TYPE=RelWithDebInfo`;
-  const build = `${configure} && cmake --build ${directory} -j ${cores} --target ${basename(kernelTests)}`;
-  return {
-    name: `build of ${kernelTests}`,
-    command: ['bash', '-c', build],
-    deadline: 900,
-    needs: ['cmake', 'g++'],
-    alone: true,
-  };
 }
 
 /**
@@ -124,7 +94,8 @@ function buildOfKernelTests(): Step {
 function labTests(): LabTest[] {
   const every = 'kernel,kernel-tx,kernel-rx';
   const tests: LabTest[] = [{ kernel: '6.12', file: kernelTests, engines: every }];
-  for (const kernel of ['6.1', 'newest'] as const) {
+  // The short files of 6.1 come last, so that no core has long to wait for the others at the end.
+  for (const kernel of ['newest', '6.1'] as const) {
     tests.push({ kernel, file: kernelTests, engines: every });
     for (const file of behaviour) {
       const source = readFileSync(file, 'utf8');
@@ -147,17 +118,15 @@ function labEnvironment(): string[] {
   ];
 }
 
-/** Steps keep their order; neighbours that may run side by side do, as many as there are cores. */
-async function runAll(list: readonly Step[]): Promise<void> {
+/** Starts them in their order, as many side by side as there are cores, or one by one. */
+async function runAll(list: readonly Step[], beside = cores): Promise<void> {
   const running = new Set<Promise<void>>();
   for (const step of list) {
-    const parallel = step.count === suiteCounts && step.alone !== true;
-    while (running.size >= (parallel ? cores : 1)) await Promise.race(running);
+    while (running.size >= beside) await Promise.race(running);
     const run = runStep(step)
       .then((counts) => add(step.name, counts))
       .finally(() => running.delete(run));
     running.add(run);
-    if (!parallel) await run;
   }
   await Promise.all(running);
 }

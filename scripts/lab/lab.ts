@@ -24,7 +24,14 @@ export function labName({ kernel, file }: LabTest): string {
   return `lab ${kernel}: ${file}`;
 }
 
-/** Runs the tests in their order, as many boots side by side as there are cores; `report` is told of every test once. */
+/** Starts to fetch what is not there yet. What goes wrong is told when a test needs it. */
+export function fetchKernels(kernels: Iterable<Kernel>): void {
+  for (const kernel of kernels) {
+    spawn('scripts/kernel-lab', ['--kernel', kernel, 'true'], { stdio: 'ignore' }).on('error', () => {});
+  }
+}
+
+/** Runs the tests in their order, one boot more side by side than there are cores, because most of them wait; `report` is told of every test once. */
 export async function runInLabs(
   tests: readonly LabTest[],
   environment: readonly string[],
@@ -38,7 +45,7 @@ export async function runInLabs(
   const work = async (): Promise<void> => {
     for (let next = boots.shift(); next !== undefined; next = boots.shift()) await boot(next, environment, report);
   };
-  await Promise.all(Array.from({ length: availableParallelism() }, work));
+  await Promise.all(Array.from({ length: availableParallelism() + 1 }, work));
 }
 
 /** One boot. What has not been run when it ends has failed, or, where the lab can't be had (exit code 69), is skipped. */

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// What is built with native/CMakeLists.txt for the tests, and the steps that run it.
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { doctestCounts, type Step } from './run-step.ts';
+
+/** For the lab: without sanitizers, which would find no memory to shadow there. */
+export const kernelTests = 'build-native/plain/kernel-tests';
+
+const asan = { directory: 'build-native/asan', sanitize: 'address,undefined' };
+const tsan = { directory: 'build-native/tsan', sanitize: 'thread' };
+
+export interface NativeBuild {
+  readonly step: Step;
+  readonly directory: string;
+}
+
+/**
+ * One after the other they keep all cores busy, at a low priority because tests run beside them. TSan finds nothing in fuzz
+ * targets, which have no threads.
+ */
+export const nativeBuilds: readonly NativeBuild[] = [
+  build(asan.directory, asan.sanitize, 'all'),
+  build(tsan.directory, tsan.sanitize, 'native-tests'),
+  build('build-native/plain', '', 'speed-tests kernel-tests'),
+];
+
+/** Native tests, what of them counts without sanitizers only, and the kept fuzz corpora. */
+export function nativeSteps(): Step[] {
+  const corpora = existsSync('test/fuzz/corpus') ? readdirSync('test/fuzz/corpus') : [];
+  return [
+    nativeTests(asan),
+    nativeTests(tsan),
+    ...corpora.map((name) => ({
+      name: `fuzz corpus ${name}`,
+      command: [join(asan.directory, `fuzz-${name}`), `test/fuzz/corpus/${name}`],
+      deadline: 120,
+    })),
+    {
+      name: 'native tests of speed',
+      command: ['build-native/plain/speed-tests'],
+      deadline: 120,
+      count: doctestCounts,
+      alone: true,
+    },
+  ];
+}
+
+function nativeTests({ directory, sanitize }: typeof asan): Step {
+  const env = { TSAN_OPTIONS: 'halt_on_error=1', ASAN_OPTIONS: 'detect_leaks=1' };
+  return {
+    name: `native tests (${sanitize})`,
+    command: [join(directory, 'native-tests')],
+    deadline: 240,
+    count: doctestCounts,
+    env,
+  };
+}
+
+function build(directory: string, sanitize: string, targets: string): NativeBuild {
+  const configure = `cmake -S native -B ${directory} -DSANITIZE=${sanitize} -DCMAKE_BUILD_TYPE=RelWithDebInfo`;
+  const make = `cmake --build ${directory} -j ${availableParallelism()} --target ${targets}`;
+  const step = {
+    name: `native build (${sanitize || 'no sanitizer'})`,
+    command: ['nice', 'bash', '-c', `${configure} && ${make}`],
+    deadline: 900,
+    needs: ['cmake', 'g++'],
+  };
+  return { directory, step };
+}
