@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Without its keeper nothing of a service may go on: nobody could stop it, and its ports would be taken when it is started again.
+// Not in the kernel lab: processes end there as they do here.
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import * as assert from 'uvu/assert';

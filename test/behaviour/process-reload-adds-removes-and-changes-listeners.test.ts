@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a reload changes: listeners that come, go and lead elsewhere, limits, the log; and what a later master knows of it.
+// Not in the kernel lab: it is about listeners, which no record engine has part in.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Socket activation (sd_listen_fds(3)): the sockets that the service is started with are served, and survive masters and versions as others do.
+// Not in the kernel lab: it is about listening sockets, which no record engine has part in.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whatever is wrong with the other version, the one that runs serves on: same master, same worker, same sessions, nothing left behind;
 // the command says why and exits with 75, and the next upgrade works.
+// Not in the kernel lab: what fails does so before the record engine has any part in it.
 import { chmodSync, chownSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

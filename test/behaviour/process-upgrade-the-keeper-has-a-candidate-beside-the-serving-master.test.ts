@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The keeper's part of an upgrade (native/keeper/upgrade.cc), with masters that the test plays: whoever dies at whatever step, one serves.
+// Not in the kernel lab: no session and no socket of a client.
 import * as assert from 'uvu/assert';
 import { PlayedKeeper, type PlayedMaster } from '../helpers/keeper.ts';
 import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';

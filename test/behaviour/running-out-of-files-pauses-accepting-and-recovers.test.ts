@@ -17,7 +17,10 @@ const options = {
   listeners: [{ backend: backend.address, timeouts: { handshake: '30s' } }],
 };
 
-for (const { proxy, version, label } of await variants(options)) {
+// A slow machine has them with one version: descriptors are the session's, not TLS's.
+const some = timeFactor > 1 ? (['1.3'] as const) : undefined;
+
+for (const { proxy, version, label } of await variants(options, some)) {
   // Without CAP_SYS_RESOURCE only the worker's own user may.
   const worker = proxy.workerPid();
   execFileSync('prlimit', ['--pid', String(worker), '--nofile=150:150'], userOf(worker));

@@ -15,7 +15,8 @@ const backend = await startEcho();
 const deadline = 1000;
 const options = { listeners: [{ backend: backend.address, timeouts: { handshake: `${deadline}ms` } }] };
 
-const all = await variants(options);
+// A slow machine has them with one version: the deadline is the connection's, not TLS's.
+const all = await variants(options, timeFactor > 1 ? ['1.3'] : undefined);
 for (const { proxy, version, label } of all) {
   const timed = async (act: (peer: Peer) => unknown): Promise<number> => {
     const peer = await Peer.connect({ port: proxy.port });
