@@ -89,15 +89,19 @@ interface Named {
 
 const unset: Living = { finish: () => Promise.reject(new Error('it was not opened')) };
 
-/** An upgrade that leaves no session behind. */
-async function moveAll(proxy: RunningProxy): Promise<void> {
+interface Expected {
+  readonly moved: number;
+  readonly handshakes: number;
+}
+
+/** An upgrade that leaves no session behind; what it tells of them. */
+async function moveAll({ proxy, engine }: Setting, { moved, handshakes }: Expected): Promise<void> {
   const from = proxy.log.lines.length;
   await upgradeBySignal(proxy);
-  const { sessions_kept, sessions_lost } = await proxy.log.waitFor(
-    { event: 'upgrade', outcome: 'committed' },
-    { from },
-  );
-  assert.equal([sessions_kept, sessions_lost], ['0', '0']);
+  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: 'committed' }, { from });
+  const told = [end.sessions_moved, end.sessions_kept, end.sessions_lost, end.handshakes_open].map(Number);
+  assert.equal(told, [moved, 0, 0, handshakes], 'moved, kept, lost, open');
+  assert.ok(Number(end[`moved_${engine.name.replace('-', '_')}`]) > moved / 2, JSON.stringify(end));
 }
 
 /** What the log told of a session when it came, against what it tells at its end. */
@@ -133,6 +137,8 @@ for (const setting of await Promise.all(engines.map(settingOf))) {
         to: 0,
       }));
   });
+  const count = (...when: readonly Kind['moves'][]): number =>
+    all.filter(({ kind }) => when.includes(kind.moves)).length;
   let accepted = 0;
 
   test(`${label}: sessions of every kind are there before an upgrade`, async () => {
@@ -148,7 +154,7 @@ for (const setting of await Promise.all(engines.map(settingOf))) {
 
   test(`${label}: all move, and what was in its handshake follows`, async () => {
     const old = [proxy.masterPid(), proxy.workerPid()];
-    await moveAll(proxy);
+    await moveAll(setting, { moved: count(undefined), handshakes: count('after the first upgrade') });
     upgraded.resolve();
     assert.equal(await survivors(old), []);
   });
@@ -158,7 +164,7 @@ for (const setting of await Promise.all(engines.map(settingOf))) {
   }
 
   test(`${label}: all move once more`, async () => {
-    await moveAll(proxy);
+    await moveAll(setting, { moved: count(undefined, 'after the first upgrade'), handshakes: 0 });
     // All at once: TCP gives a reader that was slow for long its next bytes late.
     for (const each of all) {
       each.end = each.living.finish().then(() => {
@@ -176,7 +182,9 @@ for (const setting of await Promise.all(engines.map(settingOf))) {
     });
   }
 
-  test(`${label}: no backend has seen a second connection`, () => {
+  test(`${label}: no backend has seen a second connection, and no two sessions had one id`, () => {
     assert.is(talk.accepted(), accepted);
+    const ids = proxy.log.all({ event: 'proxy', subevent: 'client_connect' }).map((line) => line.connection_id);
+    assert.is(new Set(ids).size, ids.length);
   });
 }

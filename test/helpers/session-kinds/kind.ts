@@ -34,6 +34,8 @@ export interface Kind {
   readonly name: string;
   /** Whether it exists with this version and engine; undefined: with all. */
   readonly fits?: (variant: Variant) => boolean;
+  /** When it has a session for an upgrade to move; undefined: from the start. */
+  readonly moves?: 'after the first upgrade' | 'never';
   readonly open: (stage: Stage) => Promise<Living>;
 }
 

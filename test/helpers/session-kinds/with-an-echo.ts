@@ -205,6 +205,7 @@ const promotedLater: Kind = {
 
 const ticket: Kind = {
   name: 'resumed with a ticket of before',
+  moves: 'never',
   open: async ({ variant: { version }, at }) => {
     const options = { ...at('echo'), ...only(version) };
     const first = await tlsConnect(options);
@@ -236,11 +237,13 @@ function talkative(client: RawTlsClient): Required<Living> {
 /** Handshakes that an upgrade finds unfinished end in the old worker; their sessions then follow to the new one. */
 const inTheHandshake = (name: string, at: number): Kind => ({
   name,
+  moves: 'after the first upgrade',
   open: async (stage) => lateComer(stage, openEcho(stage, { pause: { at, until: stage.upgraded } })),
 });
 
 const unfinished: Kind = {
   name: 'that waited for Finished',
+  moves: 'after the first upgrade',
   open: async (stage) => {
     const client = await openEcho(stage, { holdFinished: true });
     void stage.upgraded.then(() => client.peer.write(client.heldFlight));
