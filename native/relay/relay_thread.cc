@@ -85,6 +85,7 @@ void RelayThread::Loop() {
   }
   EndGiving(Refusal::kNone);
   for (Taking& taking : takings_) EndTaking(taking, false);
+  DropWaiting();
   while (all_) ResetBoth(all_, CloseReason::kStopped);
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
@@ -117,6 +118,7 @@ void RelayThread::TakeInbox() {
         BeginTaking(std::move(message.fd), message.limit);
         break;
       case Command::kEndSessions:
+        DropWaiting();
         for (Session* session = all_; session;) {
           Session* next = session->all_next;
           if (session->phase != Phase::kClosing && !session->moving) {
@@ -220,6 +222,15 @@ void RelayThread::WakeStarved() {
     if (Create(*established)) continue;
     waiting_.push_back(std::move(established));
     StarveUntilLater();
+  }
+}
+
+// Those for whom there has been no memory all along: nothing of them has begun.
+void RelayThread::DropWaiting() {
+  for (auto& established : std::exchange(waiting_, {})) {
+    established.reset();
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    state_.ConnectionClosed();
   }
 }
 

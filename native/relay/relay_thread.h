@@ -122,6 +122,7 @@ class RelayThread {
   void Starve(Session* session);
   void WakeStarved();
   void StarveUntilLater();
+  void DropWaiting();
   bool Create(Established& established);
   bool TakeOver(Session* session, Established& established);
   void Link(Session* session);

@@ -49,3 +49,14 @@ export function otherVersion(version: string, change: (directory: string) => voi
   change(directory);
   return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
+
+/** Has the addon of a copy write another version of the frames and messages in which sessions travel (native/handoff/version.cc). */
+export function setHandoffVersion(directory: string, version: number): void {
+  const file = join(directory, 'build/Release/ironsocket.node');
+  const mark = Buffer.from('ironsocket-handoff-v=\0', 'latin1');
+  const addon = readFileSync(file);
+  const at = addon.indexOf(mark);
+  if (at < 0 || addon.indexOf(mark, at + 1) >= 0) throw new Error('the mark is not there once');
+  addon.writeUInt16LE(version, at + mark.length);
+  writeFileSync(file, addon);
+}

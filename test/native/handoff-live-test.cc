@@ -185,6 +185,43 @@ TEST_CASE("handoff: a recipient that goes away, or never answers, costs no sessi
   CHECK(a.Count(Counter::kSessionsGiven) == 0);
 }
 
+TEST_CASE("handoff: a session that still waits for its backend moves, and waits on there") {
+  // A queue of one, which is taken: the next connection gets no answer.
+  const Port full;
+  REQUIRE(listen(full.fd.get(), 0) == 0);
+  const UniqueFd first = full.Connect();
+  REQUIRE(first.valid());
+  LiveEngine a, b;
+  a.plan.listeners[0].backend_addresses = {full.text()};
+  SUBCASE("and is connected") {
+    a.Configure();
+    LiveClient client(a.front, TLS1_3_VERSION);
+    REQUIRE(client.connected);
+    REQUIRE(client.Write({'e', 'a', 'r', 'l', 'y'}));
+    Eventually([&] { return a.Count(Counter::kSessionsOpen) == 1; });
+    Move(a, b);
+    const UniqueFd taken = full.Accept();
+    const UniqueFd backend = full.Accept();  // its SYN comes again
+    CHECK(Receive(backend.get(), 5) == Bytes{'e', 'a', 'r', 'l', 'y'});
+    SendAll(backend.get(), {'z'});
+    CHECK(client.Read(1) == Bytes{'z'});
+  }
+  SUBCASE("until its time is over; the listener is told by name") {
+    a.plan.listeners[0].connect_ms = 500;
+    a.Configure();
+    LiveClient client(a.front, TLS1_3_VERSION);
+    REQUIRE(client.connected);
+    Eventually([&] { return a.Count(Counter::kSessionsOpen) == 1; });
+    Move(a, b);
+    CHECK(client.End() == "alert 80");
+    client.Close(false);
+    CHECK(b.Reason() == "connect_timeout");
+    REQUIRE(b.Events(LiveEngine::Type::kBackendFailed) == 1);
+    CHECK(b.events[0].listener == "web");
+    CHECK(a.Events(LiveEngine::Type::kBackendFailed) == 0);
+  }
+}
+
 TEST_CASE("handoff: a session that comes while the pair is open goes as well") {
   LiveEngine a, b;
   a.Configure();

@@ -36,3 +36,16 @@ test('numbers are their own addresses, and another name knows nothing', async (t
   t.after(() => resolver.close());
   assert.equal([resolver.addresses(0), resolver.addresses(1)], [['127.0.0.1:80'], []]);
 });
+
+test('a failure names its listener, whose number another one may have had before', async (t) => {
+  const both = [
+    { id: 0, name: 'new', backend: 'new.invalid:80' },
+    { id: 1, name: 'web', backend: 'localhost:80' },
+  ];
+  const changed = Promise.withResolvers<number>();
+  const resolver = createResolver(both, changed.resolve);
+  t.after(() => resolver.close());
+  resolver.failed('gone');
+  resolver.failed('web');
+  assert.is(await changed.promise, 1);
+});
