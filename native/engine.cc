@@ -66,6 +66,13 @@ uint32_t FdConnections(uint32_t connections_open) {
   return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
 }
 
+// The listeners' and their certificates', all there at once while a plan is taken.
+size_t PlanFds(const Plan& plan) {
+  size_t count = 0;
+  for (const ListenerPlan& listener : plan.listeners) count += 1 + 2 * listener.certificates.size();
+  return count;
+}
+
 // The kernel doubles a full table of descriptors, and whoever wants one meanwhile waits for an RCU
 // grace period, some 20 ms (expand_fdtable in fs/file.c): with it every session of a relay thread
 // that takes a batch. So the table is made large before the first; 8 bytes of kernel memory each.
@@ -113,6 +120,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<RelayThread>> relays;
   std::vector<std::unique_ptr<HandshakeThread>> handshakes;
   std::vector<std::shared_ptr<Listener>> listeners;
+  size_t plan_fds = 0;  // of the largest plan so far
   std::string start_error;
   bool closed = false;
 };
@@ -218,6 +226,7 @@ bool Engine::Impl::MakeListeners(const Plan& plan, std::vector<std::shared_ptr<L
       return false;
     }
   }
+  plan_fds = std::max(plan_fds, PlanFds(plan));
   out->resize(plan.listeners.size());
   for (size_t i = 0; i < out->size(); ++i) {
     if (!MakeListener(plan.listeners[i], tickets, &(*out)[i], error)) return false;
@@ -236,6 +245,10 @@ bool Engine::Configure(const Plan& plan, std::string* error) {
   impl_->state.max_connections = plan.max_connections;
   impl_->state.fd_connections =
       FdConnections(static_cast<uint32_t>(impl_->state.connections_open()));
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const uint64_t spare = kSpareFds + impl_->plan_fds;
+  impl_->state.spare_fds_from = limit.rlim_cur > spare ? limit.rlim_cur - spare : 0;
   impl_->Replace(std::move(next));
   return true;
 }

@@ -23,6 +23,9 @@ struct EngineState {
   KernelAbilities kernel;           // does not change once threads run
 
   std::atomic<uint32_t> max_connections{0};
+  // Descriptors from this number on are not for sessions of another worker: another plan needs
+  // them.
+  std::atomic<uint64_t> spare_fds_from{UINT64_MAX};
   std::atomic<uint32_t> fd_connections{
       0};  // connections that the file limit has room for, two descriptors each
   std::atomic<uint64_t> next_id{FirstConnectionId(0)};

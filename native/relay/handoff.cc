@@ -219,6 +219,11 @@ void RelayThread::EndTaking(Taking& taking, bool died) {
 Refusal RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch) {
   std::span<const uint8_t> frames(prepare.frames);
   std::span<UniqueFd> fds(prepare.fds);
+  // The lowest free number is given first: the table is full up to here.
+  const uint64_t spare_from = state_.spare_fds_from.load(std::memory_order_relaxed);
+  for (const UniqueFd& fd : fds) {
+    if (static_cast<uint64_t>(fd.get()) >= spare_from) return Refusal::kDescriptors;
+  }
   for (uint32_t i = 0; i < prepare.sessions; ++i) {
     DecodedSession decoded;
     const FrameFault fault = DecodeSession(&frames, &decoded);
