@@ -49,6 +49,7 @@ test(
     assert.ok(visits > 50, `${visits} visits`);
     assert.is(proxy.child.exitCode, null);
     // One master and one worker, and each holds what it held.
+    while (all().length !== 3) await new Promise((resolve) => setTimeout(resolve, 10));
     assert.is(await settledFiles(all), files);
   },
   { deadline: 60_000 },
