@@ -40,12 +40,16 @@ const builds = nativeBuilds
   .filter(({ step, directory }) => isWanted(step.name) || programs.some((program) => program.startsWith(directory)))
   .map(({ step }) => step);
 
-// Most tests wait more than they work; what they leave of the cores goes to the builds. What measures comes when that is done.
+// Most tests wait more than they work; what they leave of the cores goes to the builds and what is built. What measures comes last.
 fetchKernels(new Set(lab.map(({ kernel }) => kernel)));
-const built = runAll(builds, 1);
-await runAll(steps.filter((step) => !step.alone && !isNative(step)));
-await built;
-await runAll(steps.filter((step) => !step.alone && isNative(step)));
+const waiting = steps.filter((step) => !step.alone);
+await Promise.all([
+  runAll([...builds, ...waiting.filter(isNative)], 1),
+  runAll(
+    waiting.filter((step) => !isNative(step)),
+    cores,
+  ),
+]);
 await runAll(
   steps.filter((step) => step.alone),
   1,
@@ -118,8 +122,8 @@ function labEnvironment(): string[] {
   ];
 }
 
-/** Starts them in their order, as many side by side as there are cores, or one by one. */
-async function runAll(list: readonly Step[], beside = cores): Promise<void> {
+/** Starts them in their order, so many side by side. */
+async function runAll(list: readonly Step[], beside: number): Promise<void> {
   const running = new Set<Promise<void>>();
   for (const step of list) {
     while (running.size >= beside) await Promise.race(running);

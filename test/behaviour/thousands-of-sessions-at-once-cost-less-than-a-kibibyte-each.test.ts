@@ -30,7 +30,7 @@ for (const { proxy, version, label } of await variants(options, slow ? ['1.3'] :
     await backend.empty();
   };
   /** What a burst leaves once, whatever its size (seen: 0.5 to 1 MB): too much for the few sessions that a slow machine has. */
-  const once = timeFactor > 1 ? 1024 * 1024 : 0;
+  const once = slow ? 1024 * 1024 : 0;
   /** The handshake threads give memory back when a burst is over, which they say nowhere: looks until it is so. */
   const grown = async (before: number, limit: number): Promise<number> => {
     for (let i = 0; i < 50 * timeFactor; i++) {
@@ -61,7 +61,7 @@ for (const { proxy, version, label } of await variants(options, slow ? ['1.3'] :
     `${label}: a second burst finds the memory of the first`,
     async () => {
       const before = residentBytes(proxy.workerPid());
-      for (let round = 0; round < 3; round++) await end(await burst(500));
+      for (let round = 0; round < 3; round++) await end(await burst(slow ? 200 : 500));
       const more = await grown(before, 4 << 20);
       assert.ok(more < 4 << 20, `grown by ${more >> 10} KiB`);
     },
