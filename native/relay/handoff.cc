@@ -37,12 +37,16 @@ void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
   giving_->fd = std::move(fd);
   giving_->most = most;
   counters_.Add(Counter::kHandoffsOpen);
-  GiveBatch();
+  // The other end may still be on its way, and no session shall wait for that: the recipient says
+  // that it listens by accepting batch 0, which is nothing.
+  giving_->prepared = true;
+  giving_->prepared_ms = now_ms_;
 }
 
 void RelayThread::GiveBatch() {
   Giving& giving = *giving_;
   if (giving.prepared || giving.all_stay || now_ms_ < giving.retry_ms) return;
+  const int64_t let_go_us = NowUs();
   FrameBytes frames;
   std::vector<int> fds;
   for (Session* session = all_; session && giving.batch.size() < giving.most;
@@ -61,7 +65,7 @@ void RelayThread::GiveBatch() {
   gives_.store(!giving.all_stay, std::memory_order_relaxed);
   if (giving.batch.empty()) return;
   const int error = SendPrepare(giving.fd.get(), ++giving.id,
-                                static_cast<uint32_t>(giving.batch.size()), NowUs(), frames, fds);
+                                static_cast<uint32_t>(giving.batch.size()), let_go_us, frames, fds);
   if (error == 0) {
     giving.prepared = true;
     giving.prepared_ms = now_ms_;
@@ -158,6 +162,8 @@ void RelayThread::EndGiving(Refusal why) {
 void RelayThread::BeginTaking(UniqueFd fd, uint32_t answers) {
   const uint64_t tag = kTakingTag + takings_.size();
   if (epoll_.Add(fd.get(), EPOLLIN, tag) != 0) return;
+  // A donor that is not told waits in vain, keeps its sessions and says so.
+  SendAnswer(fd.get(), {});
   takings_.push_back({std::move(fd), answers, {}});
   counters_.Add(Counter::kHandoffsOpen);
 }

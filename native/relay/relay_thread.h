@@ -81,8 +81,8 @@ class RelayThread {
   // A donor's side of a pair: one batch at a time is on its way.
   struct Giving {
     UniqueFd fd;
-    uint64_t id = 0;  // of the last batch
-    bool prepared = false;
+    uint64_t id = 0;        // of the last batch; 0: the recipient's word that it listens
+    bool prepared = false;  // an answer is missing
     bool all_stay = false;  // none to give, until another one comes
     bool ending = false;    // the batch is ours again once the other side has our word for it
     int64_t prepared_ms = 0;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <thread>
 
+#include "handoff/batch.h"
 #include "live-engine.h"
 
 using namespace ironsocket;
@@ -162,6 +163,7 @@ TEST_CASE("handoff: a recipient that goes away, or never answers, costs no sessi
     std::vector<UniqueFd> give;
     give.emplace_back(ends[0]);
     a.engine.GiveSessions(std::move(give));
+    REQUIRE(SendAnswer(ends[1], {}) == 0);
     pollfd ready{ends[1], POLLIN, 0};
     REQUIRE(poll(&ready, 1, 10'000) == 1);
     close(ends[1]);
@@ -172,6 +174,7 @@ TEST_CASE("handoff: a recipient that goes away, or never answers, costs no sessi
     std::vector<UniqueFd> give;
     give.emplace_back(ends[0]);
     a.engine.GiveSessions(std::move(give));
+    REQUIRE(SendAnswer(ends[1], {}) == 0);
     uint8_t byte[64];
     REQUIRE(recv(ends[1], byte, sizeof byte, 0) > 0);  // the descriptors are dropped
     // After the donor's patience comes its last word, and an answer comes too late.
@@ -220,6 +223,27 @@ TEST_CASE("handoff: a session that still waits for its backend moves, and waits 
     CHECK(b.events[0].listener == "web");
     CHECK(a.Events(LiveEngine::Type::kBackendFailed) == 0);
   }
+}
+
+TEST_CASE("handoff: sessions are served until the recipient listens") {
+  LiveEngine a, b;
+  a.Configure();
+  LiveSession session(a);
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  std::vector<UniqueFd> give, take;
+  give.emplace_back(ends[0]);
+  take.emplace_back(ends[1]);
+  a.engine.GiveSessions(std::move(give));
+  for (int i = 0; i < 20; ++i) {
+    REQUIRE(session.client.Write({'x'}));
+    REQUIRE(Receive(session.backend.get(), 1) == Bytes{'x'});
+    SendAll(session.backend.get(), {'z'});
+    REQUIRE(session.client.Read(1) == Bytes{'z'});
+  }
+  CHECK(a.Count(Counter::kSessionsGiven) == 0);
+  b.engine.TakeSessions(std::move(take));
+  Eventually([&] { return b.Count(Counter::kSessionsTaken) == 1; });
 }
 
 TEST_CASE("handoff: a session that comes while the pair is open goes as well") {

@@ -43,7 +43,9 @@ struct Between {
     a.Configure();
     for (int i = 0; i < 3; ++i) sessions.push_back(std::make_unique<LiveSession>(a));
     b.engine.TakeSessions(recipient.Given());
+    CHECK(Answered() == Refusal::kNone);  // it listens
     a.engine.GiveSessions(donor.Given());
+    REQUIRE(SendAnswer(donor.ours.get(), {}) == 0);
     Next();
   }
   // The donor's next batch.
@@ -243,6 +245,7 @@ TEST_CASE("handoff receipt: a refused batch comes one by one, and who is refused
   Pair again;
   between.a.engine.GiveSessions(again.Given());
   between.donor.ours = std::move(again.ours);
+  REQUIRE(SendAnswer(between.donor.ours.get(), {}) == 0);
   between.Next();
   CHECK(between.prepare.sessions == 1);
   CHECK(between.Offer() == Refusal::kNone);
