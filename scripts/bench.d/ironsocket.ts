@@ -63,10 +63,10 @@ function subjectOf(proxy: RunningProxy): Subject {
 function roundOf({ sessions }: UpgradeReport, passed: readonly (Phase & { readonly atUs: number })[]): Round {
   const phases = passed.map(({ name, ms }) => ({ name, ms }));
   const moving = passed.find(({ name }) => name === movingPhase);
-  const { moved, kept, lost } = sessions;
+  const { moved, kept, lost, pauses } = sessions;
   return {
     phases,
-    told: { moved, kept, lost },
+    told: { moved, kept, lost, longestPauseUs: pauses.longest_us, p99PauseUs: pauses.p99_us },
     ...(moving && { moving: { fromUs: moving.atUs - (moving.ms + 1) * 1000, toUs: moving.atUs } }),
   };
 }
