@@ -16,6 +16,8 @@ const pollMs = 10_000;
 export interface CertificateWatchOptions {
   /** Asked for at every look. */
   readonly files: () => readonly CertificateFiles[];
+  /** While it says so nothing is looked at; what changes meanwhile is seen afterwards. */
+  readonly paused: () => boolean;
   /** Takes pairs that can be used. What it throws has been told; it is asked again later. */
   readonly renew: (pairs: readonly CertificateFiles[]) => Promise<unknown>;
 }
@@ -59,6 +61,10 @@ export class CertificateWatch {
 
   async #look(): Promise<void> {
     this.#timer = undefined;
+    if (this.#options.paused()) {
+      this.#schedule(settleMs);
+      return;
+    }
     this.#again = this.#looking;
     if (this.#looking) return;
     this.#looking = true;

@@ -136,12 +136,13 @@ function watchCertificates(service: Service): void {
   new CertificateWatch({
     files: () => {
       const { config } = service.setup;
-      const { keeper, state, upgrader } = service;
+      const { keeper, state } = service;
       const ending = state.current.drainUntilMs !== undefined || keeper.role === 'leaving';
-      // What changes during an upgrade is seen after it, by whoever serves then.
-      if (config.demo || ending || upgrader.running) return [];
+      if (config.demo || ending) return [];
       return config.listeners.flatMap((listener) => filesOf(config, listener));
     },
+    // After an upgrade it is the other version that looks, or we if it has failed.
+    paused: () => service.upgrader.running,
     renew: (pairs) => service.reloader.renew(pairs),
   });
 }
