@@ -5,6 +5,7 @@ import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { readConfig } from '../config/load.ts';
 import { SystemError, UsageError } from '../errors.ts';
+import type { Status } from '../master/status.ts';
 import { ask } from './client.ts';
 import { defaultSockets, isOurs, searchedDirectories } from './places.ts';
 
@@ -21,6 +22,7 @@ interface Found {
   readonly path: string;
   /** Undefined: it was started with flags. */
   readonly file: string | undefined;
+  readonly stopping: boolean;
 }
 
 export function addServiceOptions(command: Command): Command {
@@ -31,7 +33,7 @@ export function addServiceOptions(command: Command): Command {
 
 /**
  * Path of the control socket of the service that is meant. Those that do not answer are left out, so that one that hangs or is just
- * ending is in nobody's way. Throws when there is none, or more than one. `directories` are where default sockets are looked for.
+ * ending is in nobody's way; one that is stopping is meant only where no other is. Throws when there is none, or more than one. `directories` are where default sockets are looked for.
  */
 export async function findService(
   { control, config }: ServiceChoice,
@@ -41,7 +43,9 @@ export async function findService(
   const known = control ?? configured(config);
   if (known !== undefined) return resolve(known);
   const { running, mute } = await lookFor(defaultSockets(directories));
-  const meant = config === undefined ? running : running.filter(({ file }) => file === resolve(config));
+  const fitting = config === undefined ? running : running.filter(({ file }) => file === resolve(config));
+  const staying = fitting.filter(({ stopping }) => !stopping);
+  const meant = staying.length > 0 ? staying : fitting;
   const [only] = meant;
   if (only === undefined) throw noService(config, mute, directories);
   if (meant.length === 1) return only.path;
@@ -73,8 +77,8 @@ async function lookFor(paths: readonly string[]): Promise<{ readonly running: Fo
   const mute: string[] = [];
   const look = async (path: string): Promise<void> => {
     try {
-      const { config } = (await ask(path, { command: 'status' }, undefined, silenceMs)) as { readonly config?: string };
-      running.push({ path, file: config ?? undefined });
+      const { config, state } = (await ask(path, { command: 'status' }, undefined, silenceMs)) as Status;
+      running.push({ path, file: config ?? undefined, stopping: state === 'stopping' });
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ECONNREFUSED') removeIfStale(path);

@@ -15,7 +15,7 @@ import { durationText } from '../../src/commands/status.ts';
 import type { Fault } from '../../src/config/fault.ts';
 import { parseControl } from '../../src/config/values.ts';
 import { ConfigError, ExpectedError, RetryError } from '../../src/errors.ts';
-import { sessionsOf } from '../../src/master/status.ts';
+import { type Status, sessionsOf } from '../../src/master/status.ts';
 import { counterNames, native } from '../../src/native.ts';
 import type { EngineCounters } from '../../src/worker/counters.ts';
 import { afterAll, type TestContext, test } from '../helpers/suite.ts';
@@ -153,9 +153,9 @@ function place(t: TestContext) {
   return {
     where,
     find: (config?: string) => findService({ config }, [where]),
-    answers: (pid: number, config: string | null) => {
+    answers: (pid: number, config: string | null, state: Status['state'] = 'serving') => {
       const { path, fd } = listen(pid);
-      const server = serveAdmin(fd, { status: async () => ({ config }) });
+      const server = serveAdmin(fd, { status: async () => ({ config, state }) });
       t.after(() => server.close());
       return path;
     },
@@ -209,6 +209,14 @@ test('several services are told with what they were started with', async (t) => 
   assert.is(lines[0], 'choose one with -c FILE or --control PATH:');
   assert.equal(lines.slice(1).toSorted(), [`${a}  /etc/a.yaml`, `${b}  flags`]);
   assert.is(await services.find('/etc/a.yaml'), a);
+});
+
+test('one that is stopping is meant only when it is the only one', async (t) => {
+  const services = place(t);
+  const stopping = services.answers(1_001, '/etc/a.yaml', 'stopping');
+  assert.is(await services.find(), stopping);
+  const next = services.answers(1_002, '/etc/a.yaml');
+  assert.equal([await services.find(), await services.find('/etc/a.yaml')], [next, next]);
 });
 
 test('what a killed service has left is removed, and nothing else is', async (t) => {
