@@ -5,6 +5,7 @@
 #include "addon.h"
 #include "connection_id.h"
 #include "counter_page.h"
+#include "handoff/inventory.h"
 #include "handoff/version.h"
 
 namespace ironsocket {
@@ -94,6 +95,9 @@ Value ToValue(Env env, const EngineEvent& event) {
     case EngineEvent::Type::kDrained:
       out.Set("type", "drained");
       break;
+    case EngineEvent::Type::kInventory:
+      out.Set("type", "inventory");
+      break;
     case EngineEvent::Type::kBackendFailed:
       out.Set("type", "backend-failed");
       out.Set("listener", event.listener);
@@ -163,6 +167,14 @@ Napi::Object ToObject(Env env, Instance* instance, const std::shared_ptr<EngineH
     const uint32_t answers = arguments.Has("answers") ? arguments.Unsigned("answers") : UINT32_MAX;
     if (arguments.ok()) engine->TakeSessions(std::move(pairs), answers);
     return Undefined(info);
+  });
+  method("takeInventory", [](const CallbackInfo& info, Engine* engine) -> Value {
+    return Napi::Boolean::New(info.Env(), engine->TakeInventory());
+  });
+  method("inventoryFds", [](const CallbackInfo& info, Engine* engine) -> Value {
+    auto out = Napi::Array::New(info.Env());
+    for (UniqueFd& fd : engine->InventoryFds()) out.Set(out.Length(), fd.Release());
+    return out;
   });
   method("handoffRefusal", [](const CallbackInfo& info, Engine* engine) -> Value {
     return Napi::String::New(info.Env(), engine->HandoffRefusal());
@@ -249,14 +261,42 @@ Value ReadCounters(const CallbackInfo& info) {
   return out;
 }
 
+Value ExamineInventory(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const int fd = arguments.Fd("fd");
+  Examined examined;
+  if (!arguments.ok()) return Undefined(info);
+  if (!Examine(fd, &examined)) return Done(info, {EBADMSG, "mmap"});
+  auto out = Napi::Object::New(info.Env());
+  out.Set("kernel", static_cast<double>(examined.kernel));
+  out.Set("userspace", static_cast<double>(examined.userspace));
+  out.Set("kernel_tx", static_cast<double>(examined.kernel_tx));
+  out.Set("kernel_rx", static_cast<double>(examined.kernel_rx));
+  out.Set("refused", static_cast<double>(examined.refused));
+  out.Set("firstRefused",
+          ToArray(info.Env(), examined.first_refused, [&](const Examined::Refused& refused) {
+            auto entry = Napi::Object::New(info.Env());
+            entry.Set("id", std::string(std::string_view(ConnectionName(refused.id))));
+            entry.Set("reason", FaultText(refused.fault));
+            return entry;
+          }));
+  return out;
+}
+
+Value WipeInventoryFd(const CallbackInfo& info) {
+  Arguments arguments(info.Env(), info[0]);
+  const int fd = arguments.Fd("fd");
+  if (!arguments.ok()) return Undefined(info);
+  return Done(info, {-WipeInventory(fd), "mmap"});
+}
+
 }  // namespace
 
 std::span<const Export> EngineExports() {
   static constexpr Export kExports[] = {
-      {"createEngine", CreateEngine},
-      {"handoffVersion", TellHandoffVersion},
-      {"makeCounters", MakeCounters},
-      {"readCounters", ReadCounters},
+      {"createEngine", CreateEngine},         {"handoffVersion", TellHandoffVersion},
+      {"makeCounters", MakeCounters},         {"readCounters", ReadCounters},
+      {"examineInventory", ExamineInventory}, {"wipeInventory", WipeInventoryFd},
   };
   return kExports;
 }

@@ -121,6 +121,9 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<HandshakeThread>> handshakes;
   std::vector<std::shared_ptr<Listener>> listeners;
   size_t plan_fds = 0;  // of the largest plan so far
+  std::mutex inventory_mutex;
+  size_t inventories_missing = 0;
+  std::vector<UniqueFd> inventories;
   std::string start_error;
   bool closed = false;
 };
@@ -302,6 +305,31 @@ const char* Engine::HandoffRefusal() const {
     if (relay->refusal() != Refusal::kNone) return RefusalText(relay->refusal());
   }
   return "";
+}
+
+bool Engine::TakeInventory() {
+  {
+    std::lock_guard lock(impl_->inventory_mutex);
+    if (impl_->inventories_missing > 0) return false;
+    impl_->inventories_missing = impl_->relays.size();
+    impl_->inventories.clear();
+  }
+  const auto done = [impl = impl_.get()](UniqueFd fd) {
+    bool last;
+    {
+      std::lock_guard lock(impl->inventory_mutex);
+      if (fd.valid()) impl->inventories.push_back(std::move(fd));
+      last = --impl->inventories_missing == 0;
+    }
+    if (last) impl->state.sink({EngineEvent::Type::kInventory});
+  };
+  for (const auto& relay : impl_->relays) relay->TakeInventory(done);
+  return true;
+}
+
+std::vector<UniqueFd> Engine::InventoryFds() {
+  std::lock_guard lock(impl_->inventory_mutex);
+  return std::exchange(impl_->inventories, {});
 }
 
 PauseSummary Engine::HandoffPauses() const { return impl_->state.counters.pauses().Read(); }

@@ -94,6 +94,7 @@ struct Plan {
 struct EngineEvent {
   enum class Type : uint8_t {
     kDrained,        // after StopAccepting: no connection is left
+    kInventory,      // after TakeInventory: InventoryFds() has it
     kBackendFailed,  // every address of `listener`'s backend failed: resolve again (at most one per
                      // second and listener)
   };
@@ -147,6 +148,11 @@ class Engine {
   size_t relay_threads() const;
   // Relay threads that still give; 0: what is here stays.
   size_t giving_threads() const;
+  // Has every relay thread write down its sessions, in small slices; kInventory follows. False: one
+  // is under way.
+  bool TakeInventory();
+  // One memfd for each thread, but for those that had no memory for one: see handoff/inventory.h.
+  std::vector<UniqueFd> InventoryFds();
   // Of the sessions that were taken.
   PauseSummary HandoffPauses() const;
   // Ends every connection: an alert to the client, because its answer may be cut, RST to the

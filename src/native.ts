@@ -67,7 +67,10 @@ export interface Plan {
   readonly ticketKeysFd: number;
 }
 
-export type EngineEvent = { readonly type: 'drained' } | { readonly type: 'backend-failed'; readonly listener: string };
+export type EngineEvent =
+  | { readonly type: 'drained' }
+  | { readonly type: 'inventory' }
+  | { readonly type: 'backend-failed'; readonly listener: string };
 
 /** Names of the numbers that Engine.snapshot writes, in their order (enum Counter of native/engine.h). */
 export const counterNames = [
@@ -142,6 +145,17 @@ export interface DeviceOffload {
   readonly rx: 'on' | 'off' | 'unavailable';
 }
 
+/** Sessions that a version could take, by who carries them, and those that it could not. */
+export interface Examined {
+  readonly kernel: number;
+  readonly userspace: number;
+  readonly kernel_tx: number;
+  readonly kernel_rx: number;
+  readonly refused: number;
+  /** Twenty at most: connection ids as in the log. */
+  readonly firstRefused: readonly { readonly id: string; readonly reason: string }[];
+}
+
 /** Microseconds that sessions stood still which a worker took: the longest, and how long 99 of 100 were at most. */
 export interface Pauses {
   readonly longestUs: number;
@@ -169,6 +183,10 @@ export interface Engine {
    * has closed its end, and the log says `paused`.
    */
   takeSessions(options: { readonly fds: readonly number[]; readonly answers?: number | undefined }): void;
+  /** Has all sessions written down, in small slices; the event `inventory` follows. False: one is under way. */
+  takeInventory(): boolean;
+  /** A memfd for each relay thread, with keys in it: to be given to wipeInventory before it is closed. */
+  inventoryFds(): readonly number[];
   /** Why sessions were not given, in words; empty where none was refused. */
   handoffRefusal(): string;
   handoffPauses(): Pauses;
@@ -278,6 +296,9 @@ export interface Native {
     readonly counters: Readonly<Record<string, number>>;
     readonly pauses: Pauses;
   };
+  /** Whether this version can read the sessions of an inventory. Nothing of them comes out but these numbers and ids. */
+  examineInventory(options: { readonly fd: number }): Examined;
+  wipeInventory(options: { readonly fd: number }): void;
   createEngine(options: {
     /** Of the worker in its service, below 2^24: connection ids begin with it. */
     readonly worker: number;

@@ -46,23 +46,27 @@ bool RelayThread::Start(std::string* error) {
 
 void RelayThread::Adopt(std::unique_ptr<Established> session) {
   load_.fetch_add(1, std::memory_order_relaxed);
-  inbox_.Push({Command::kAdopt, std::move(session), {}});
+  inbox_.Push({Command::kAdopt, std::move(session), {}, 0, {}});
 }
 
-void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}}); }
+void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, 0, {}}); }
 
 void RelayThread::GiveSessions(UniqueFd fd, uint32_t most) {
   gives_.store(true, std::memory_order_relaxed);
-  inbox_.Push({Command::kGive, nullptr, std::move(fd), most});
+  inbox_.Push({Command::kGive, nullptr, std::move(fd), most, {}});
 }
 
-void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}}); }
+void RelayThread::StopGiving() { inbox_.Push({Command::kStopGiving, nullptr, {}, 0, {}}); }
 
 void RelayThread::TakeSessions(UniqueFd fd, uint32_t answers) {
-  inbox_.Push({Command::kTake, nullptr, std::move(fd), answers});
+  inbox_.Push({Command::kTake, nullptr, std::move(fd), answers, {}});
 }
 
-void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}}); }
+void RelayThread::TakeInventory(std::function<void(UniqueFd)> done) {
+  inbox_.Push({Command::kInventory, nullptr, {}, 0, std::move(done)});
+}
+
+void RelayThread::Stop() { inbox_.Push({Command::kStop, nullptr, {}, 0, {}}); }
 
 void RelayThread::Join() { thread_.Join(); }
 
@@ -70,7 +74,7 @@ void RelayThread::Loop() {
   std::array<epoll_event, 256> events;
   while (!stopping_) {
     now_ms_ = NowMs();
-    int timeout = run_head_ ? 0 : timers_.Timeout(now_ms_);
+    int timeout = run_head_ || counting_ ? 0 : timers_.Timeout(now_ms_);
     if (starved_until_ms_ != 0 && (timeout < 0 || timeout > kStarvedMs)) timeout = kStarvedMs;
     if (giving_ && (timeout < 0 || timeout > kGivingTickMs)) timeout = kGivingTickMs;
     const auto ready = epoll_.Wait(events, timeout);
@@ -80,12 +84,14 @@ void RelayThread::Loop() {
     ExpireTimers();
     RunQueue();
     if (giving_) TickGiving();
+    if (counting_) GoOnWithInventory();
     DestroyBuried();
     CountDrops();
   }
   EndGiving(Refusal::kNone);
   for (Taking& taking : takings_) EndTaking(taking, false);
   DropWaiting();
+  EndInventory();
   while (all_) ResetBoth(all_, CloseReason::kStopped);
   run_head_ = run_tail_ = nullptr;
   for (Session* session : buried_) slab_.Destroy(session);
@@ -116,6 +122,9 @@ void RelayThread::TakeInbox() {
         break;
       case Command::kTake:
         BeginTaking(std::move(message.fd), message.limit);
+        break;
+      case Command::kInventory:
+        BeginInventory(std::move(message.done));
         break;
       case Command::kEndSessions:
         DropWaiting();
@@ -325,6 +334,7 @@ void RelayThread::Bury(Session* session) {
 // at the end of the round.
 void RelayThread::Discharge(Session* session) {
   session->dead = true;
+  if (counting_ && counting_->next == session) counting_->next = session->all_next;
   session->timer.Cancel();
   CloseBackend(session);
   epoll_.Remove(session->client.get());

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,7 @@
 
 #include "engine_state.h"
 #include "handoff/batch.h"
+#include "handoff/inventory.h"
 #include "loop/buffer_pool.h"
 #include "loop/epoll.h"
 #include "loop/thread.h"
@@ -57,6 +59,9 @@ class RelayThread {
   // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed, at most `most` in a
   // batch. After `answers` batches the recipient lets the next wait for the donor's end.
   void GiveSessions(UniqueFd fd, uint32_t most);
+  // Writes down all sessions, in slices between which it does its other work. `done` is called by
+  // the thread, at the latest when it ends.
+  void TakeInventory(std::function<void(UniqueFd)> done);
   void StopGiving();  // who takes back must not give at the same time
   void TakeSessions(UniqueFd fd, uint32_t answers);
   void Stop();
@@ -71,12 +76,21 @@ class RelayThread {
   Refusal refusal() const { return refusal_.load(std::memory_order_relaxed); }
 
  private:
-  enum class Command : uint8_t { kAdopt, kEndSessions, kGive, kStopGiving, kTake, kStop };
+  enum class Command : uint8_t {
+    kAdopt,
+    kEndSessions,
+    kGive,
+    kStopGiving,
+    kTake,
+    kInventory,
+    kStop
+  };
   struct Message {
     Command command;
     std::unique_ptr<Established> session;
     UniqueFd fd;
     uint32_t limit = 0;  // `most` or `answers`
+    std::function<void(UniqueFd)> done;
   };
   // A donor's side of a pair: one batch at a time is on its way.
   struct Giving {
@@ -89,6 +103,12 @@ class RelayThread {
     int64_t retry_ms = 0;
     size_t most;  // sessions in a batch; 0: none go, for tests
     std::vector<Session*> batch;
+  };
+  // The sessions from `next` on are still to be written down.
+  struct Counting {
+    Inventory inventory;
+    Session* next = nullptr;
+    std::function<void(UniqueFd)> done;
   };
   struct Taking {
     UniqueFd fd;
@@ -216,6 +236,11 @@ class RelayThread {
   void MarkReady(Session* session);
   void Rearm(Session* session);
 
+  // inventory.cc
+  void BeginInventory(std::function<void(UniqueFd)> done);
+  void GoOnWithInventory();
+  void EndInventory();
+
   // closing.cc
   void Finish(Session* session);
   void EndWithAlert(Session* session, CloseReason reason, Alert alert);
@@ -248,6 +273,7 @@ class RelayThread {
   Pipe pipe_;  // empty between turns
   std::unique_ptr<Giving> giving_;
   std::vector<Taking> takings_;
+  std::unique_ptr<Counting> counting_;
   std::atomic<Refusal> refusal_{Refusal::kNone};
   Slab<Session> slab_;
   Session* all_ = nullptr;       // every session of the thread

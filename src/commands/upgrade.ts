@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { ask } from '../admin/client.ts';
 import { addServiceOptions, findService, type ServiceChoice } from '../admin/find.ts';
-import { UsageError } from '../errors.ts';
+import { exitCodes, UsageError } from '../errors.ts';
 import type { ByEngine, Handshakes } from '../upgrade/moved.ts';
 import type { PhaseReport, UpgradeReport } from '../upgrade/report.ts';
 
@@ -44,6 +44,7 @@ export function addUpgrade(command: Command): Command {
       };
       const report = (await ask(await findService(choice), { ...question, ...path }, onPhase)) as UpgradeReport;
       process.stdout.write(json ? `${JSON.stringify(report)}\n` : upgradeText(report));
+      if (report.check !== undefined && report.check.refused > 0) process.exitCode = exitCodes.retry;
     });
 }
 
@@ -51,12 +52,11 @@ export function phaseLine({ phase, ms }: PhaseReport): string {
   return `${phase.padEnd(12)} ${String(ms).padStart(6)} ms\n`;
 }
 
-export function upgradeText({ checked, from, to, path, generation, sessions, keeper }: UpgradeReport): string {
+export function upgradeText(report: UpgradeReport): string {
+  const { checked, from, to, generation, sessions, keeper } = report;
   const { moved, kept, lost, reason, engines, pauses } = sessions;
   const why = kept > 0 && reason !== undefined ? `: ${reason}` : '';
-  if (checked) {
-    return `${to} in ${path} could take over from ${from}\nsessions     ${moved} would move, ${kept} would stay${why}\n`;
-  }
+  if (checked) return checkText(report);
   const rows = [
     ['upgraded', `${from} -> ${to}, generation ${generation}`],
     ['sessions', `${moved} moved, ${kept} stay in the old worker until they end${why}, ${lost} lost`],
@@ -65,6 +65,28 @@ export function upgradeText({ checked, from, to, path, generation, sessions, kee
     ...(moved === 0 ? [] : [['pause', `longest ${msText(pauses.longest_us)}, p99 ${msText(pauses.p99_us)}`]]),
     ...(keeper === 'replaced' ? [] : [['keeper', `the old one is still at work: ${keeper ?? 'it has not told yet'}`]]),
   ];
+  return rowsText(rows);
+}
+
+function checkText({ from, to, path, check }: UpgradeReport): string {
+  if (check === undefined) return '';
+  const { move, engines, refused, first_refused, unseen, handshakes, leaving } = check;
+  const named = first_refused.map(({ id, reason }) => ['  refused', `connection ${id}: ${reason}`]);
+  const rows = [
+    ['sessions', `${move} would move${move === 0 ? '' : `: ${enginesText(engines)}`}`],
+    ...(refused === 0 ? [] : [['refused', `${refused} can't be read by ${to}`], ...named]),
+    ...(unseen === 0 ? [] : [['unseen', `${unseen} have not been looked at`]]),
+    ...(handshakes === 0 ? [] : [['handshakes', `${handshakes} would end in the old worker, and move then`]]),
+    ...leaving.map(({ pid, sessions: kept }) => [
+      'stay',
+      `${kept} in worker ${pid}, which an earlier upgrade has left`,
+    ]),
+  ];
+  const could = refused === 0 ? 'could' : 'could not';
+  return `${to} in ${path} ${could} take over from ${from}\n${rowsText(rows)}`;
+}
+
+function rowsText(rows: readonly (readonly string[])[]): string {
   return rows.map(([title = '', text = '']) => `${title.padEnd(12)} ${text}\n`).join('');
 }
 

@@ -91,7 +91,7 @@ export function statusOf(service: Service): Status {
   };
 }
 
-function leavingOf({ state, tally }: Service): readonly LeavingWorker[] {
+export function leavingOf({ state, tally }: Pick<Service, 'state' | 'tally'>): readonly LeavingWorker[] {
   const own = state.current.worker?.id;
   return tally.workers
     .filter(({ id }) => id !== own)

@@ -26,6 +26,8 @@ import {
 const readyLimitMs = 30_000;
 /** For taking another plan: names may have to be resolved. */
 const applyLimitMs = 10_000;
+/** For writing down its sessions. */
+const inventoryLimitMs = 5_000;
 
 /** The last words of a worker. */
 export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'cut'>;
@@ -72,6 +74,7 @@ export class Workers {
   #taken: Promise<void> = Promise.resolve();
   /** Those who wait for a worker that serves. */
   readonly #onServing = new Set<() => void>();
+  #inventory: { readonly resolve: (fds: readonly number[]) => void; readonly died: () => void } | undefined;
   #giving:
     | {
         readonly forward: (fds: readonly number[]) => void;
@@ -186,6 +189,28 @@ export class Workers {
     return refusal;
   }
 
+  /** All sessions, written down: memfds that the caller has to wipe and to close. Rejects when the worker does not tell in time, or dies. */
+  async inventory(): Promise<readonly number[]> {
+    const worker = this.#worker;
+    if (worker === undefined || !this.#ready) throw new RetryError('no worker is at work');
+    const { promise, resolve, reject } = Promise.withResolvers<readonly number[]>();
+    const fail = (why: string) => reject(new RetryError(`${why} over what sessions there are`));
+    const limit = setTimeout(fail, inventoryLimitMs, 'the worker does not answer');
+    this.#inventory = { resolve, died: () => fail('the worker died') };
+    worker.send({ type: 'inventory' });
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(limit);
+      this.#inventory = undefined;
+    }
+  }
+
+  #onInventory(fds: readonly number[]): void {
+    if (this.#inventory === undefined) for (const fd of fds) native.wipeInventory({ fd });
+    else this.#inventory.resolve(fds.map((fd) => native.duplicateFd({ fd })));
+  }
+
   /** The worker takes sessions of another one. Descriptors are borrowed. */
   take(fds: readonly number[], pauseAt?: HandoffStep): void {
     this.#worker?.send({ type: 'take', pauseAt }, fds);
@@ -269,6 +294,9 @@ export class Workers {
       case 'reconfigured':
         this.#onReconfigured(worker, message.revision, message.error);
         break;
+      case 'inventory':
+        this.#onInventory(fds);
+        break;
       case 'giving':
         this.#giving?.forward(fds);
         break;
@@ -328,6 +356,7 @@ export class Workers {
     this.#worker = undefined;
     this.#ready = false;
     tally.ended(id);
+    this.#inventory?.died();
     this.#giving?.given('');
     clearTimeout(this.#readyTimer);
     this.#applying?.settle(new RetryError('the worker died over the new configuration', { hint: 'see the log' }));

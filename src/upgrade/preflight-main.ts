@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Run by a serving master out of the installation that it may upgrade to: whether this version loads here and takes the configuration,
-// certificates and ticket keys as they are in memory. Stdin has a WorkerPlan as JSON, with descriptors 3 and up; stdout gets a Verdict.
+// certificates and ticket keys as they are in memory. Also whether it can read the
+// sessions that there are. Stdin has a Question as JSON, with descriptors 3 and up; stdout gets a Verdict.
 import { readFileSync } from 'node:fs';
+import type { Examined } from '../native.ts';
 import { checkRuntime } from '../runtime.ts';
 import type { Question, Verdict } from './preflight.ts';
 
@@ -15,14 +17,32 @@ const [{ native }, { controlVersion }, { stateVersion }, { packageVersion }] = a
 ]);
 native.hardenProcess();
 const question = JSON.parse(readFileSync(0, 'utf8')) as Question;
-const verdict = (error?: string): Verdict => ({
+const verdict = (error: string | undefined): Verdict => ({
   version: packageVersion(),
   node: process.versions.node,
   openssl: process.versions.openssl ?? '',
   error,
+  sessions: error === undefined ? examine(question.sessions) : undefined,
 });
 process.stdout.write(JSON.stringify(verdict(fault(question))));
 process.exit(0);
+
+/** None in a question of a version that did not send them. */
+function examine(fds: readonly number[] = []): Examined {
+  const none: Examined = { kernel: 0, userspace: 0, kernel_tx: 0, kernel_rx: 0, refused: 0, firstRefused: [] };
+  return fds.map((fd) => native.examineInventory({ fd })).reduce(addExamined, none);
+}
+
+function addExamined(a: Examined, b: Examined): Examined {
+  return {
+    kernel: a.kernel + b.kernel,
+    userspace: a.userspace + b.userspace,
+    kernel_tx: a.kernel_tx + b.kernel_tx,
+    kernel_rx: a.kernel_rx + b.kernel_rx,
+    refused: a.refused + b.refused,
+    firstRefused: [...a.firstRefused, ...b.firstRefused].slice(0, 20),
+  };
+}
 
 function fault({ control, state, handoff, worker }: Question): string | undefined {
   if (control !== controlVersion) {

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { controlVersion } from '../control-version.ts';
 import { RetryError } from '../errors.ts';
 import { stateVersion } from '../master/state.ts';
-import { native } from '../native.ts';
+import { type Examined, native } from '../native.ts';
 import { mapDescriptors, type WorkerPlan } from '../worker/messages.ts';
 import type { Installation } from './installation.ts';
 
@@ -20,6 +20,8 @@ export interface Question {
   readonly state: number;
   readonly handoff: number;
   readonly worker: WorkerPlan;
+  /** Descriptors with the sessions that there are (native.examineInventory). */
+  readonly sessions: readonly number[];
 }
 
 /** What the other version says of itself; `error`: why it can't take over. */
@@ -28,17 +30,27 @@ export interface Verdict {
   readonly node: string;
   readonly openssl: string;
   readonly error?: string | undefined;
+  /** What it makes of the sessions. */
+  readonly sessions?: Examined | undefined;
 }
 
-/** Throws RetryError with the reason when the installation can't take over. `plan` is the one at work; its descriptors are borrowed. */
-export async function preflight(installation: Installation, plan: WorkerPlan, limitMs: number): Promise<Verdict> {
+/**
+ * Throws RetryError with the reason when the installation can't take over. `plan` is the one at work, `sessions` an inventory; the
+ * descriptors of both are borrowed.
+ */
+export async function preflight(
+  installation: Installation,
+  plan: WorkerPlan,
+  sessions: readonly number[],
+  limitMs: number,
+): Promise<Verdict> {
   const { keeper, node } = installation;
   const known = await runProgram([keeper, '--knows', snapshotVersion], [], '', limitMs);
   if (known.code !== 0) throw new RetryError(`its keeper can't go on from this one: ${wordsOf(known)}`);
   const fds: number[] = [];
   const placeOf = (fd: number): number => firstFd + (fds.includes(fd) ? fds.indexOf(fd) : fds.push(fd) - 1);
   const versions = { control: controlVersion, state: stateVersion, handoff: native.handoffVersion() };
-  const question: Question = { ...versions, worker: mapDescriptors(plan, placeOf) };
+  const question: Question = { ...versions, worker: mapDescriptors(plan, placeOf), sessions: sessions.map(placeOf) };
   const command = [node, '--disable-sigusr1', installation.preflight];
   const answer = await runProgram(command, fds, JSON.stringify(question), limitMs);
   const verdict = answer.code === 0 ? parsed(answer.stdout) : undefined;

@@ -2,6 +2,7 @@
 // What an upgrade tells: of each phase when it has passed, and at its end.
 import { log } from '../observe/log.ts';
 import { type HandoffStep, handoffSteps } from '../worker/handoff-step.ts';
+import type { CheckedSessions } from './examined.ts';
 import type { Moved } from './moved.ts';
 
 export const phases = ['preflight', 'spawning', 'switching', 'committed', 'handing-off'] as const;
@@ -35,7 +36,10 @@ export interface UpgradeReport {
   readonly path: string;
   readonly generation: number;
   readonly phases: readonly PhaseReport[];
+  /** Of a check: nothing. */
   readonly sessions: Moved;
+  /** Of a check. */
+  readonly check?: CheckedSessions | undefined;
   /** `replaced`, or why the old one is still at work; undefined: it has not told yet. */
   readonly keeper?: string | undefined;
 }

@@ -6,11 +6,13 @@ import { ExpectedError, RetryError } from '../errors.ts';
 import { planFor } from '../master/plan.ts';
 import type { Service } from '../master/service.ts';
 import { monotonicMs } from '../master/state.ts';
+import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { checkedSessions, refuseUnlessRead } from './examined.ts';
 import { moveSessions } from './handoff.ts';
 import { findInstallation, type Installation, ownRoot } from './installation.ts';
-import { accountFor, type Moved, openByEngine } from './moved.ts';
-import { preflight } from './preflight.ts';
+import { accountFor } from './moved.ts';
+import { preflight, type Verdict } from './preflight.ts';
 import type { UpgradeReport, UpgradeRequest, UpgradeSummary } from './report.ts';
 import {
   handoffStepOf,
@@ -110,8 +112,11 @@ export class Upgrader {
       return result;
     };
     const installation = findInstallation(request.to ?? ownRoot);
-    await pass('preflight', this.#preflight(installation, deadline));
-    if (request.check) return reportOf(service, installation, passed, openSessions(service), true);
+    const verdict = await pass('preflight', this.#preflight(installation, deadline));
+    if (request.check) {
+      return { ...reportOf(service, installation, passed, true), check: checkedSessions(service, verdict) };
+    }
+    refuseUnlessRead(verdict);
 
     this.#phase = 'spawning';
     const firstWorkerId = service.state.current.nextWorkerId;
@@ -136,14 +141,22 @@ export class Upgrader {
         throw error;
       }
     }
-    const report = reportOf(service, installation, passed, openSessions(service), false);
+    const report = reportOf(service, installation, passed, false);
     return this.#committed(request, standby, report, this.#lostEarlier - lostBefore, tell);
   }
 
-  #preflight(installation: Installation, deadline: number) {
-    const { setup, state, ticketKeysFd, logFd } = this.#service();
+  async #preflight(installation: Installation, deadline: number): Promise<Verdict> {
+    const { setup, state, ticketKeysFd, logFd, workers } = this.#service();
     const parts = { setup, revision: state.current.revision, ticketKeysFd, accepting: false, logFd };
-    return preflight(installation, planFor(0, parts), deadline - monotonicMs());
+    const sessions = await workers.inventory();
+    try {
+      return await preflight(installation, planFor(0, parts), sessions, deadline - monotonicMs());
+    } finally {
+      for (const fd of sessions) {
+        native.wipeInventory({ fd });
+        native.closeFd({ fd });
+      }
+    }
   }
 
   /** The commit is the instant from which on the other worker takes connections; until it does they wait in the queues. */
@@ -201,21 +214,14 @@ export class Upgrader {
   }
 }
 
-/** As if all that are open could move. */
-function openSessions({ tally, workers }: Service): Moved {
-  const counters = workers.serving && tally.of(workers.serving.id);
-  if (counters === undefined) return accountFor(undefined, []);
-  return { ...accountFor(undefined, []), moved: counters.sessions_open, engines: openByEngine(counters) };
-}
-
 function reportOf(
   { keeper }: Service,
   { version, root }: Installation,
   phases: readonly PhaseReport[],
-  sessions: Moved,
   checked: boolean,
 ): UpgradeReport {
   const generation = keeper.generation + (checked ? 0 : 1);
+  const sessions = accountFor(undefined, []);
   return { checked, from: packageVersion(), to: version, path: root, generation, phases, sessions };
 }
 

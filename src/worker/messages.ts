@@ -31,6 +31,8 @@ export type ToWorker =
   | ({ readonly type: 'plan' } & WorkerPlan)
   /** In place of the one at work, but for what holds for the whole life of a process. The answer is `reconfigured`. */
   | ({ readonly type: 'reconfigure' } & WorkerPlan)
+  /** All sessions are to be written down. The answer is `inventory`. */
+  | { readonly type: 'inventory' }
   /** Sessions go to another worker. `giving` and `given` follow. */
   | { readonly type: 'give'; readonly pauseAt?: HandoffStep | undefined }
   /** Sessions come from another worker: the descriptors of its `giving`. */
@@ -52,6 +54,8 @@ export type ToMaster =
   | { readonly type: 'ready'; readonly revision: number }
   /** The other plan is at work, or, with an error, still the one before. */
   | { readonly type: 'reconfigured'; readonly revision: number; readonly error?: string }
+  /** With memfds that have to be wiped (Engine.inventoryFds). */
+  | { readonly type: 'inventory' }
   /** With one end of a pair for each relay thread, for the worker that takes. */
   | { readonly type: 'giving' }
   /** All have gone, or no more went for a while; those that come later follow by themselves. */

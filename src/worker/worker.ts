@@ -71,6 +71,9 @@ function obey(
         mapDescriptors(message, (index) => fds[index] ?? -1),
       );
       return service;
+    case 'inventory':
+      service?.engine.takeInventory();
+      return service;
     case 'give':
       if (service?.configured) void give(link, service, message.pauseAt);
       return service;
@@ -226,10 +229,25 @@ function react(link: Link<ToMaster>, service: Service, event: EngineEvent): void
       if (service.pauseAt === 'all-given') log('info', 'upgrade', { paused: true });
       else leave(link, service);
       break;
+    case 'inventory':
+      sendInventory(link, service.engine);
+      break;
     case 'backend-failed':
       service.resolver.failed(event.listener);
       break;
   }
+}
+
+function sendInventory(link: Link<ToMaster>, engine: Engine): void {
+  const fds = engine.inventoryFds();
+  try {
+    link.send({ type: 'inventory' }, fds);
+  } catch (error) {
+    // The master waits no longer than it has to.
+    for (const fd of fds) native.wipeInventory({ fd });
+    log('error', 'system_error', failure("can't tell what sessions there are", error));
+  }
+  for (const fd of fds) native.closeFd({ fd });
 }
 
 /** `drained` ends the process, or else the limit: a peer may not read its alert. */

@@ -346,9 +346,9 @@ class SessionText {
                  addresses_left, sni, rx, tx, to_backend, post_handshake, rx_window, tx_window,
                  accepted_ms, bytes_from_client, bytes_to_client, splice_from, suite, group,
                  connect_error, queued_bytes, phase, to_backend_flow, to_client_flow, reason, alert,
-                 queued, moving, stays, dead, resumed, client_readable, client_writable, probing,
-                 starved, client_hangup, client_error, client_ended, client_shut, backend_readable,
-                 backend_writable, backend_hangup, backend_error, backend_broken,
+                 queued, moving, stays, late, dead, resumed, client_readable, client_writable,
+                 probing, starved, client_hangup, client_error, client_ended, client_shut,
+                 backend_readable, backend_writable, backend_hangup, backend_error, backend_broken,
                  close_notify_received, close_notify_sent, key_update_owed, key_update_request,
                  key_update_requested, no_splice_rx, no_splice_tx] = session;
     Add("id", id);
