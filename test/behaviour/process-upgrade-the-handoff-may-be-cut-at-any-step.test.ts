@@ -3,7 +3,11 @@
 // Each session lives on with every byte in the worker that owns it; only those of a killed worker are lost, and the report counts them.
 import { once } from 'node:events';
 import * as net from 'node:net';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { ask } from '../../src/admin/client.ts';
+import { controlDirectory } from '../../src/admin/places.ts';
+import type { UpgradeReport } from '../../src/upgrade/report.ts';
 import { type HandoffStep, handoffSteps } from '../../src/worker/handoff-step.ts';
 import { startBackend } from '../helpers/backends.ts';
 import { CheckedSession } from '../helpers/checked-session.ts';
@@ -52,6 +56,7 @@ const proxy = await sharedProxy(
   },
   engine,
 );
+const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
 const processes = () => [proxy.keeperPid, ...descendants(proxy.keeperPid)];
 
 const open = () => {
@@ -97,7 +102,10 @@ function pids(from: number) {
 /** Stops the next upgrade at `step`; its outcome, and who is who. */
 async function stopAt(step: HandoffStep) {
   const from = proxy.log.lines.length;
-  const upgrade = upgradeByCommand(proxy, '--pause-at', step);
+  const upgrade = ask(control, { command: 'upgrade', pauseAt: step }).then(
+    (report) => report as UpgradeReport,
+    (error: Error) => error,
+  );
   for (let seen = from, n = 0; n < pauses[step]; n++) {
     const line = await proxy.log.waitFor({ event: 'upgrade', paused: 'true' }, { from: seen });
     seen = proxy.log.lines.indexOf(line) + 1;
@@ -141,11 +149,12 @@ async function cell(t: TestContext, step: HandoffStep, victim: Victim): Promise<
   if (victim !== 'nobody') process.kill(who[victim], 'SIGKILL');
   // What has nothing to wait for would wait for ever.
   if (step === 'all-given' && victim !== 'worker') process.kill(who.worker, 'SIGKILL');
-  const { code, report, stderr } = await upgrade;
+  const report = await upgrade;
   const dead = lost[step][victim] ?? 0;
   await checkAll(sessions, dead);
-  assert.is(code, victim === 'master' && step !== 'all-given' ? 71 : 0, stderr);
-  if (report !== undefined) {
+  if (victim === 'master' && step !== 'all-given') assert.match(String(report), /gave no answer/);
+  else {
+    if (report instanceof Error) throw report;
     const { moved, kept, lost } = report.sessions;
     const stay = victim === 'worker' ? 0 : keptAt[step];
     const gone = step === 'all-given' ? 0 : dead;
@@ -175,31 +184,36 @@ for (const step of steps) {
   }
 }
 
-test('sessions that stayed two versions behind live on through the next upgrade, and without their master', async (t) => {
-  const sessions = await open();
-  t.after(() => {
-    for (const session of sessions) session.close();
-  });
-  const { upgrade, who } = await stopAt('part-given');
-  assert.is((await upgrade).report?.sessions.kept, count - threads);
-  for (const session of sessions) session.stream();
-  const { code, report } = await upgradeByCommand(proxy);
-  assert.is(code, 0);
-  const { moved, kept, lost: gone } = report?.sessions ?? {};
-  assert.equal([moved, kept, gone], [threads, 0, 0]);
-  for (const session of sessions) await session.check();
-  while (processes().length !== 5) await new Promise((resolve) => setTimeout(resolve, 10));
+test(
+  'sessions that stayed two versions behind live on through the next upgrade, and without their master',
+  async (t) => {
+    const sessions = await open();
+    t.after(() => {
+      for (const session of sessions) session.close();
+    });
+    const { upgrade, who } = await stopAt('part-given');
+    const told = await upgrade;
+    assert.is('sessions' in told && told.sessions.kept, count - threads);
+    for (const session of sessions) session.stream();
+    const { code, report } = await upgradeByCommand(proxy);
+    assert.is(code, 0);
+    const { moved, kept, lost: gone } = report?.sessions ?? {};
+    assert.equal([moved, kept, gone], [threads, 0, 0]);
+    for (const session of sessions) await session.check();
+    while (processes().length !== 5) await new Promise((resolve) => setTimeout(resolve, 10));
 
-  // TERM may go to every process of a service: only the keeper listens. A master that is killed is replaced.
-  const from = proxy.log.lines.length;
-  for (const session of sessions) session.stream();
-  for (const pid of processes().slice(1)) process.kill(pid, 'SIGTERM');
-  for (const session of sessions) await session.check();
-  process.kill(who.master, 'SIGKILL');
-  await proxy.log.waitFor({ event: 'worker', worker_state: 'adopted', worker_pid: who.worker }, { from });
-  for (const session of sessions) await session.check();
-  for (const session of sessions) session.close();
-  await proxy.log.waitFor({ event: 'left' }, { from });
-  while (processes().length !== 3) await new Promise((resolve) => setTimeout(resolve, 10));
-  assert.is(await settledFiles(processes), base);
-});
+    // TERM may go to every process of a service: only the keeper listens. A master that is killed is replaced.
+    const from = proxy.log.lines.length;
+    for (const session of sessions) session.stream();
+    for (const pid of processes().slice(1)) process.kill(pid, 'SIGTERM');
+    for (const session of sessions) await session.check();
+    process.kill(who.master, 'SIGKILL');
+    await proxy.log.waitFor({ event: 'worker', worker_state: 'adopted', worker_pid: who.worker }, { from });
+    for (const session of sessions) await session.check();
+    for (const session of sessions) session.close();
+    await proxy.log.waitFor({ event: 'left' }, { from });
+    while (processes().length !== 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.is(await settledFiles(processes), base);
+  },
+  { skip: kernel ? 'the same with every engine' : undefined },
+);

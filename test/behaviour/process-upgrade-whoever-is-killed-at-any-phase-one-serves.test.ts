@@ -1,60 +1,66 @@
 // SPDX-License-Identifier: MIT
-// An upgrade is stopped at the end of each phase, and then one of the processes dies, or time runs out: the old version serves on, with
-// its session, and the next upgrade works.
+// An upgrade is stopped at the end of each phase before the commit, and then one of the processes dies, or time runs out: the old version
+// serves on, with its sessions and all their bytes, and the next upgrade works. What comes after the commit is in
+// process-upgrade-the-handoff-may-be-cut-at-any-step.
 import * as assert from 'uvu/assert';
-import { startEcho } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { CheckedSession } from '../helpers/checked-session.ts';
 import { descendants, survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
-import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
 
-const echo = await startEcho();
-const proxy = await startProxy({ listeners: [{ backend: echo.address }], env: { IRONSOCKET_TEST_PAUSES: '1' } });
+const backend = await startBackend({ taking: 'count' });
+const proxy = await startProxy({ listeners: [{ backend: backend.address }], env: { IRONSOCKET_TEST_PAUSES: '1' } });
 afterAll(() => proxy.stop());
 
-async function say(client: RawTlsClient, words: string): Promise<void> {
-  client.sendData(words);
-  assert.is((await client.readData(words.length)).toString(), words);
+let seed = 0;
+const connect = () => CheckedSession.open(proxy.port, backend, { version: '1.3', seed: seed++ });
+
+/** Pids by their latest lines: of those who serve, and of a candidate. */
+function serving() {
+  const { worker_pid } = proxy.log.all({ event: 'worker', worker_state: 'spawned' }).at(-1) ?? {};
+  return { master: Number(proxy.log.all({ event: 'ready' }).at(-1)?.pid), worker: Number(worker_pid) };
+}
+function candidate() {
+  const { worker_pid } = proxy.log.all({ event: 'worker', worker_state: 'spawned' }).at(-1) ?? {};
+  return { candidate: Number(proxy.log.all({ event: 'startup' }).at(-1)?.pid), newWorker: Number(worker_pid) };
 }
 
-const connect = () => RawTlsClient.connect({ port: proxy.port, version: '1.3' });
+const before = ['master', 'worker', 'nobody'] as const;
+const both = ['candidate', 'newWorker', ...before] as const;
+const victims = { preflight: before, spawning: both, switching: both };
 
-/** Pids of the masters and workers by their latest lines. */
-function processes() {
-  const spawned = proxy.log.all({ event: 'worker', worker_state: 'spawned' });
-  const startups = proxy.log.all({ event: 'startup' });
-  const last = (lines: typeof spawned, key: string, back = 0) => Number(lines.at(-1 - back)?.[key]);
-  return {
-    master: last(startups, 'pid', 1),
-    candidate: last(startups, 'pid'),
-    worker: last(spawned, 'worker_pid', 1),
-    newWorker: last(spawned, 'worker_pid'),
-  };
-}
-
-for (const phase of ['spawning', 'switching'] as const) {
-  for (const victim of ['candidate', 'newWorker', 'master', 'worker', 'nobody'] as const) {
-    test(`${phase}: ${victim} dies`, async () => {
-      const client = await connect();
-      await say(client, 'before');
+for (const phase of ['preflight', 'spawning', 'switching'] as const) {
+  for (const victim of victims[phase]) {
+    test(`${phase}: ${victim} dies`, async (t) => {
+      const sessions = [await connect(), await connect()];
+      t.after(() => {
+        for (const session of sessions) session.close();
+      });
+      sessions[0]?.stream();
       const from = proxy.log.lines.length;
+      const old = serving();
       const upgrade = upgradeByCommand(proxy, '--pause-at', phase, '--timeout', '3s');
       await proxy.log.waitFor({ event: 'upgrade', phase, paused: 'true' }, { from });
-      const all = processes();
+      const all = { ...candidate(), ...old };
       // While no worker is at the listeners it waits in the queue.
       const visitor = connect();
       if (victim !== 'nobody') process.kill(all[victim], 'SIGKILL');
       if (victim === 'master') await proxy.log.waitFor({ event: 'ready' }, { from });
       const { code } = await upgrade;
       assert.is(code, victim === 'master' ? 71 : 75);
-      await say(await visitor, 'a new one');
-      if (victim !== 'worker') await say(client, 'the same session');
-      assert.equal(await survivors([all.candidate, all.newWorker]), []);
+      sessions.push(await visitor);
+      await (await visitor).check();
+      for (const session of sessions.slice(0, 2)) {
+        if (victim === 'worker') assert.ok(session.ended);
+        else await session.check();
+      }
+      if (phase !== 'preflight') assert.equal(await survivors([all.candidate, all.newWorker]), []);
       await upgradeBySignal(proxy);
-      const last = await connect();
-      await say(last, 'after the next upgrade');
-      for (const each of [client, await visitor, last]) each.peer.reset();
+      sessions.push(await connect());
+      await sessions.at(-1)?.check();
+      for (const session of sessions) session.close();
       await proxy.log.waitFor({ event: 'left' }, { from });
       while (descendants(proxy.keeperPid).length !== 2) await new Promise((resolve) => setTimeout(resolve, 10));
     });
