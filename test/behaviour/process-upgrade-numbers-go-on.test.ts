@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// What `status` counts goes on over upgrades and over the death of whoever counts: at no moment does a total go back, or a session count
+// twice; what is lost is told, and who is still leaving.
+// Not in the kernel lab: who counts is the same with every engine.
+import { once } from 'node:events';
+import * as net from 'node:net';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { ask } from '../../src/admin/client.ts';
+import { controlDirectory } from '../../src/admin/places.ts';
+import type { Status } from '../../src/master/status.ts';
+import { counterNames } from '../../src/native.ts';
+import { startEcho } from '../helpers/backends.ts';
+import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
+import { RawTlsClient } from '../helpers/raw-tls-client.ts';
+import { type TestContext, test } from '../helpers/suite.ts';
+import { upgradeByCommand } from '../helpers/upgrade.ts';
+
+const echo = await startEcho();
+const gauges = ['connections_open', 'handshakes_open', 'sessions_open', 'sessions_staying', 'handoffs_open'];
+const events = counterNames.filter((name) => !gauges.includes(name) && !name.startsWith('sessions_kernel'));
+const count = 40;
+
+async function serving(t: TestContext): Promise<RunningProxy> {
+  const listeners = [{ backend: echo.address }];
+  const proxy = await startProxy({ listeners, config: { offload: 'userspace', timeouts: { handshake: '1m' } } });
+  t.after(() => proxy.stop());
+  return proxy;
+}
+
+const statusOf = async (proxy: RunningProxy) =>
+  (await ask(join(controlDirectory(), `${proxy.keeperPid}.sock`), { command: 'status' })) as Status;
+
+async function say(client: RawTlsClient, words: string): Promise<void> {
+  client.sendData(words);
+  assert.is((await client.readData(words.length)).toString(), words);
+}
+
+async function open(proxy: RunningProxy): Promise<RawTlsClient[]> {
+  const clients = await Promise.all(
+    Array.from({ length: count }, () => RawTlsClient.connect({ port: proxy.port, version: '1.3' })),
+  );
+  for (const client of clients) await say(client, 'hello');
+  return clients;
+}
+
+/** Asks again and again; each answer is held against the one before. */
+function watch(proxy: RunningProxy, sessions: number): () => Promise<number> {
+  let over = false;
+  const watching = (async () => {
+    let asked = 0;
+    let last: Status | undefined;
+    for (; !over; asked++) {
+      const now = await statusOf(proxy);
+      for (const name of events) {
+        const before = last?.counters[name] ?? 0;
+        assert.ok(now.counters[name] >= before, `${name} went back from ${before} to ${now.counters[name]}`);
+      }
+      assert.is(now.sessions.open, sessions);
+      last = now;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return asked;
+  })();
+  return () => {
+    over = true;
+    return watching;
+  };
+}
+
+test('three upgrades: totals never go back, and every session counts once', async (t) => {
+  const proxy = await serving(t);
+  const clients = await open(proxy);
+  const first = await statusOf(proxy);
+  const stop = watch(proxy, count);
+  for (let round = 0; round < 3; round++) {
+    const { report } = await upgradeByCommand(proxy);
+    assert.is(report?.sessions.moved, count);
+    for (const client of clients) await say(client, 'again');
+  }
+  const asked = await stop();
+  assert.ok(asked > 20, `${asked} answers`);
+  const { counters, generation, last_upgrade } = await statusOf(proxy);
+  assert.is(generation, 4);
+  assert.equal([counters.sessions_total, counters.handshakes_completed], [count, count]);
+  assert.equal([counters.sessions_given, counters.sessions_taken], [3 * count, 3 * count]);
+  assert.is(counters.bytes_from_client - first.counters.bytes_from_client, 3 * count * 'again'.length);
+  assert.equal([last_upgrade?.sessions?.moved, last_upgrade?.sessions?.lost], [count, 0]);
+  for (const client of clients) client.peer.reset();
+});
+
+test('numbers of a worker and of masters that were killed stay', async (t) => {
+  const proxy = await serving(t);
+  const clients = await open(proxy);
+  await upgradeByCommand(proxy);
+  let from = proxy.log.lines.length;
+  process.kill(proxy.workerPid(), 'SIGKILL');
+  await proxy.log.waitFor({ worker_state: 'spawned' }, { from });
+  for (const client of clients) await client.peer.end;
+  const after = await open(proxy);
+  const { master } = await statusOf(proxy);
+  from = proxy.log.lines.length;
+  process.kill(master.pid, 'SIGKILL');
+  await proxy.log.waitFor({ event: 'ready' }, { from });
+  const { counters, sessions } = await statusOf(proxy);
+  assert.equal([counters.sessions_total, counters.connections_accepted], [2 * count, 2 * count]);
+  assert.equal([sessions.open, counters.connections_open], [count, count]);
+  // Ids begin with the number of the worker, which was no other's.
+  const ids = proxy.log.all({ event: 'auth', outcome: 'granted' }).map(({ connection_id }) => connection_id);
+  assert.is(new Set(ids).size, 2 * count);
+  assert.ok(
+    ids.every((id) => /^[13]-\d+$/.test(id ?? '')),
+    ids.join(),
+  );
+  for (const client of after) client.peer.reset();
+});
+
+test('a handshake that is under way is told, and by status the worker that waits for it', async (t) => {
+  const proxy = await serving(t);
+  const [, worker] = [proxy.masterPid(), proxy.workerPid()];
+  const silent = net.connect(proxy.port, '127.0.0.1');
+  await once(silent, 'connect');
+  while ((await statusOf(proxy)).counters.handshakes_open === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const { report } = await upgradeByCommand(proxy);
+  assert.equal(report?.sessions.handshakes, { finished: 0, moved: 0, open: 1 });
+  const status = await statusOf(proxy);
+  assert.equal(status.leaving, [{ id: 1, pid: worker, sessions: 0, handshakes: 1 }]);
+  assert.equal([status.counters.connections_open, status.counters.handshakes_open], [1, 1]);
+  silent.destroy();
+  await proxy.log.waitFor({ event: 'left' });
+  const end = await statusOf(proxy);
+  assert.equal([end.leaving, end.counters.connections_open, end.counters.connections_accepted], [[], 0, 1]);
+});
