@@ -12,6 +12,7 @@ const notes = `
 The new version is tried first, then started beside the old one; it gets the listening sockets, certificates and ticket
 keys as they are, and takes over at one instant. Until then any failure leaves all as it was. No connection is refused,
 the process ID stays. SIGUSR2 does the same with the installation that runs; the log tells the outcome.
+--check ends after the trial, in which the new version reads every session, and changes nothing.
 Exits with 0 when the new version serves, with 75 and the reason when all is as before, and with 71 when there is no such
 service.
 
@@ -31,7 +32,7 @@ interface Options extends ServiceChoice {
 export function addUpgrade(command: Command): Command {
   return addServiceOptions(command)
     .option('--to <PATH>', 'directory of the package to upgrade to (the one that runs, as it is now)')
-    .option('--check', 'only try whether the other version could take over')
+    .option('--check', 'only tell whether it could take over, and which sessions would move')
     .option('--timeout <DURATION>', 'for everything up to the change', '30s')
     .option('--json', 'the report as JSON')
     .addOption(new Option('--pause-at <PHASE>', 'for tests').hideHelp())
