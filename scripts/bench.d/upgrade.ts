@@ -2,6 +2,7 @@
 // scripts/bench upgrade: what upgrades and reloads do to sessions that are open, for ironsocket and for its peers side by side.
 import { writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { framesText, measureFrames } from './frames.ts';
 import { ironsocket } from './ironsocket.ts';
 import { machine } from './machine.ts';
 import { measureRounds, type Result } from './measure-rounds.ts';
@@ -21,6 +22,7 @@ interface Options {
   readonly round: number;
   readonly engine: 'auto' | 'kernel' | 'userspace';
   readonly peers: boolean;
+  readonly frames: boolean;
   readonly only?: string;
   readonly json?: string;
 }
@@ -46,6 +48,7 @@ const command = new Command('scripts/bench upgrade')
   )
   .option('--only <TEXT>', 'only subjects with this in their name')
   .option('--no-peers', 'ironsocket alone')
+  .option('--no-frames', 'not the speed of the frames that sessions travel in, for which native tests are built')
   .option('--json <FILE>', 'writes the results as JSON, too');
 const options = command.parse().opts<Options>();
 
@@ -76,7 +79,12 @@ for (const subject of wanted) {
     console.log(`\n${subject.name}\n  could not be measured: ${text}`);
   }
 }
+const frames = options.frames && !inLab && options.only === undefined ? measureFrames() : undefined;
+if (frames !== undefined) console.log(`\n${framesText(frames)}`);
 if (options.json !== undefined) {
-  writeFileSync(options.json, `${JSON.stringify({ at, machine: here, options, results, failures }, null, 2)}\n`);
+  writeFileSync(
+    options.json,
+    `${JSON.stringify({ at, machine: here, options, results, frames, failures }, null, 2)}\n`,
+  );
 }
 process.exit(failures.length === 0 ? 0 : 1);

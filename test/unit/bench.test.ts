@@ -51,7 +51,7 @@ test(
     const load = ['--idle', '20', '--streaming', '4', '--arrivals', '2', '--rounds', '2', '--quiet', '200'];
     const text = execFileSync(
       process.execPath,
-      ['scripts/bench.d/upgrade.ts', ...load, '--processes', '1', '--no-peers', '--json', file],
+      ['scripts/bench.d/upgrade.ts', ...load, '--processes', '1', '--no-peers', '--no-frames', '--json', file],
       { encoding: 'utf8' },
     );
     const [result] = (JSON.parse(readFileSync(file, 'utf8')) as { results: Result[] }).results;
