@@ -20,7 +20,7 @@
 namespace ironsocket {
 
 // Sessions in one batch to another worker: few, because each waits for the whole batch's way there.
-inline constexpr uint32_t kBatchSessions = 64;
+inline constexpr uint32_t kBatchSessions = 16;
 
 // Order and names are those of `counterNames` in src/native.ts.
 enum class Counter : size_t {
