@@ -12,8 +12,11 @@ import { ironsocketAs } from '../helpers/commands.ts';
 import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
-import { afterAll, type TestContext, test } from '../helpers/suite.ts';
+import { afterAll, type TestContext, test as testWith } from '../helpers/suite.ts';
 import { otherVersion, upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+
+/** Several upgrades each. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const echo = await startEcho();
 const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
@@ -257,7 +260,8 @@ test('a full disk under the log', async () => {
 });
 
 test('an upgrade while the service drains', async () => {
-  const other = await startProxy({ listeners: [{ backend: echo.address }] });
+  const config = { timeouts: { drain: '20s' } };
+  const other = await startProxy({ listeners: [{ backend: echo.address }], config });
   const held = await RawTlsClient.connect({ port: other.port, version: '1.3' });
   await say(held, 'before');
   process.kill(other.keeperPid, 'SIGTERM');

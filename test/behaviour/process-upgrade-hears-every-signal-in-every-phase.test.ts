@@ -68,36 +68,40 @@ for (const phase of phases) {
   for (const end of phase === 'spawning' || phase === 'unanswered'
     ? (['SIGTERM', 'SIGINT'] as const)
     : (['SIGTERM'] as const)) {
-    test(`${phase}: ${end === 'SIGTERM' ? 'HUP, USR1, USR2, TERM' : 'INT'}`, async (t) => {
-      const service = await start(t);
-      const { proxy, file, says } = service;
-      const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
-      await say(client, 'before');
-      const upgrade = upgradeByCommand(proxy, '--pause-at', phase);
-      await says(/event=upgrade .*paused=true/);
-      if (end === 'SIGTERM') {
-        process.kill(proxy.keeperPid, 'SIGHUP');
-        const handing = phase === 'unanswered';
-        await says(
-          handing ? /event=reload .*outcome=unchanged/ : /event=reload .*outcome=refused .*upgrade is under way/,
-        );
-        await rotate(service, phase === 'preflight' ? 1 : 2);
-        process.kill(proxy.keeperPid, 'SIGUSR2');
-        await says(handing ? /outcome=committed/ : /event=upgrade .*outcome=refused .*another upgrade is under way/);
-        if (handing) {
-          await visit(proxy);
-          await says(/process_type=worker .*client_disconnect/);
-          await say(client, 'the same session');
+    test(
+      `${phase}: ${end === 'SIGTERM' ? 'HUP, USR1, USR2, TERM' : 'INT'}`,
+      async (t) => {
+        const service = await start(t);
+        const { proxy, file, says } = service;
+        const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
+        await say(client, 'before');
+        const upgrade = upgradeByCommand(proxy, '--pause-at', phase);
+        await says(/event=upgrade .*paused=true/);
+        if (end === 'SIGTERM') {
+          process.kill(proxy.keeperPid, 'SIGHUP');
+          const handing = phase === 'unanswered';
+          await says(
+            handing ? /event=reload .*outcome=unchanged/ : /event=reload .*outcome=refused .*upgrade is under way/,
+          );
+          await rotate(service, phase === 'preflight' ? 1 : 2);
+          process.kill(proxy.keeperPid, 'SIGUSR2');
+          await says(handing ? /outcome=committed/ : /event=upgrade .*outcome=refused .*another upgrade is under way/);
+          if (handing) {
+            await visit(proxy);
+            await says(/process_type=worker .*client_disconnect/);
+            await say(client, 'the same session');
+          }
+          assert.not.match(read(`${file}.1`), /log_reopened/);
         }
-        assert.not.match(read(`${file}.1`), /log_reopened|outcome=(committed|refused .*another)/);
-      }
-      const ending = performance.now();
-      proxy.child.kill(end);
-      await proxy.stop();
-      assert.ok(performance.now() - ending < 5_000, 'nobody hangs');
-      assert.is.not((await upgrade).code, undefined);
-      client.peer.reset();
-    });
+        const ending = performance.now();
+        proxy.child.kill(end);
+        await proxy.stop();
+        assert.ok(performance.now() - ending < 8_000, 'nobody hangs');
+        assert.is.not((await upgrade).code, undefined);
+        client.peer.reset();
+      },
+      { deadline: 40_000 },
+    );
   }
 }
 
@@ -111,7 +115,7 @@ test('TERM while the preflight hangs', async (t) => {
   await until('a preflight', () => descendants(proxy.keeperPid).length === 3);
   const ending = performance.now();
   await proxy.stop();
-  assert.ok(performance.now() - ending < 3_000, 'nobody hangs');
+  assert.ok(performance.now() - ending < 8_000, 'nobody hangs');
   assert.is.not((await upgrade).code, 0);
   await says(/event=stopped/);
 });
