@@ -24,7 +24,7 @@ export interface Candidacy {
 }
 
 /** What this side knows of the upgrade, should the other one not get to tell. */
-interface Record {
+interface Books {
   readonly takers: Witness[];
   donor: Witness | undefined;
   known: Pick<UpgradeSummary, 'from' | 'trigger'> | undefined;
@@ -36,15 +36,15 @@ interface Record {
 export function openCandidacy(keeper: Keeper): Candidacy {
   const fd = keeper.held.get(peerName);
   if (fd === undefined) throw new Error('the keeper holds no channel to the serving master');
-  const record: Record = { takers: [], donor: undefined, known: undefined, took: false, done: false };
+  const books: Books = { takers: [], donor: undefined, known: undefined, took: false, done: false };
   let service: Service | undefined;
-  const { link, isOpen } = openPeer(keeper, fd, record, () => service);
+  const { link, isOpen } = openPeer(keeper, fd, books, () => service);
   return {
     failed: (error) => link.send({ type: 'failed', error: error instanceof Error ? error.message : String(error) }),
     started: (worker, tally) => {
-      const taker = isOpen() && !record.done ? Witness.of(tally, worker) : undefined;
+      const taker = isOpen() && !books.done ? Witness.of(tally, worker) : undefined;
       if (taker === undefined) return;
-      record.takers.push(taker);
+      books.takers.push(taker);
       link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
     },
     stand: async (own) => {
@@ -70,25 +70,25 @@ export function followPeer(service: Service): void {
   const fd = keeper.held.get(peerName);
   if (fd === undefined) return;
   const taker = Witness.of(tally, state.current.worker);
-  const record: Record = {
+  const books: Books = {
     takers: taker === undefined ? [] : [taker],
     donor: undefined,
     known: undefined,
     took: false,
     done: false,
   };
-  const { link } = openPeer(keeper, fd, record, () => service);
+  const { link } = openPeer(keeper, fd, books, () => service);
   // Again, if the dead one had said it.
   void workers.started.then(() => link.send({ type: 'serving' }));
 }
 
-function openPeer(keeper: Keeper, fd: number, record: Record, service: () => Service | undefined) {
+function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Service | undefined) {
   let open = true;
   const link = openLink<ToServing, ToCandidate>({
     fd,
     onMessage: (message, fds) => {
       const own = service();
-      const kept = own === undefined ? [] : obey(own, record, message, fds);
+      const kept = own === undefined ? [] : obey(own, books, message, fds);
       for (const each of fds) if (!kept.includes(each)) native.closeFd({ fd: each });
     },
     // Before the commit the keeper ends us; after it, only the report may be missing.
@@ -96,7 +96,7 @@ function openPeer(keeper: Keeper, fd: number, record: Record, service: () => Ser
       open = false;
       keeper.drop(peerName);
       const own = service();
-      if (own !== undefined) void tellInstead(own, record);
+      if (own !== undefined) void tellInstead(own, books);
     },
     onMismatch: () => {},
   });
@@ -106,7 +106,7 @@ function openPeer(keeper: Keeper, fd: number, record: Record, service: () => Ser
 /** Gives the descriptors that have a new owner. */
 function obey(
   { state, tally, workers }: Service,
-  record: Record,
+  books: Books,
   message: ToCandidate,
   fds: readonly number[],
 ): readonly number[] {
@@ -118,45 +118,45 @@ function obey(
         const [page, pidfd] = fds.slice(2 * index, 2 * index + 2);
         if (page !== undefined && pidfd !== undefined) tally.add(id, pid, page, pidfd);
       }
-      record.known = { from, trigger };
-      record.donor = Witness.of(tally, message.workers.at(-1));
+      books.known = { from, trigger };
+      books.donor = Witness.of(tally, message.workers.at(-1));
       return fds;
     }
     case 'take': {
       const taker = workers.serving;
       if (taker !== undefined) tally.moving(message.donor, taker.id);
       workers.take(fds, message.pauseAt);
-      record.took = true;
+      books.took = true;
       return [];
     }
     case 'report':
       state.update({ lastUpgrade: message.report });
-      forget(record);
+      forget(books);
       return [];
   }
 }
 
 /** The other master has died with the report untold: what the workers count says it as well. */
-async function tellInstead({ state, workers }: Service, record: Record): Promise<void> {
-  const { known, donor, takers } = record;
-  if (known === undefined) return forget(record);
-  record.known = undefined;
+async function tellInstead({ state, workers }: Service, books: Books): Promise<void> {
+  const { known, donor, takers } = books;
+  if (known === undefined) return forget(books);
+  books.known = undefined;
   try {
     await workers.started;
     const sessions = await settledAccount(donor, () => takers);
-    const reason = record.took ? sessions.reason : 'the old master died before they could go';
+    const reason = books.took ? sessions.reason : 'the old master died before they could go';
     const told = { ...sessions, ...(sessions.kept > 0 ? { reason } : {}) };
     const at = new Date().toISOString();
     state.update({ lastUpgrade: { at, ...known, outcome: 'committed', to: packageVersion(), sessions: told } });
   } catch (error) {
     log('error', 'system_error', failure("can't tell what became of the sessions", error));
   }
-  forget(record);
+  forget(books);
 }
 
-function forget(record: Record): void {
-  for (const witness of [...record.takers.splice(0), record.donor]) witness?.close();
-  record.donor = undefined;
-  record.known = undefined;
-  record.done = true;
+function forget(books: Books): void {
+  for (const witness of [...books.takers.splice(0), books.donor]) witness?.close();
+  books.donor = undefined;
+  books.known = undefined;
+  books.done = true;
 }

@@ -19,11 +19,12 @@ import { upgradeByCommand } from '../helpers/upgrade.ts';
 const echo = await startEcho();
 const gauges = ['connections_open', 'handshakes_open', 'sessions_open', 'sessions_staying', 'handoffs_open'];
 const events = counterNames.filter((name) => !gauges.includes(name) && !name.startsWith('sessions_kernel'));
-const count = 40;
+const count = 10;
 
 async function serving(t: TestContext): Promise<RunningProxy> {
   const listeners = [{ backend: echo.address }];
-  const proxy = await startProxy({ listeners, config: { offload: 'userspace', timeouts: { handshake: '1m' } } });
+  const config = { offload: 'userspace', timeouts: { handshake: '1m' } };
+  const proxy = await startProxy({ listeners, config, env: { IRONSOCKET_TEST_PAUSES: '1' } });
   t.after(() => proxy.stop());
   return proxy;
 }
@@ -68,26 +69,30 @@ function watch(proxy: RunningProxy, sessions: number): () => Promise<number> {
   };
 }
 
-test('three upgrades: totals never go back, and every session counts once', async (t) => {
-  const proxy = await serving(t);
-  const clients = await open(proxy);
-  const first = await statusOf(proxy);
-  const stop = watch(proxy, count);
-  for (let round = 0; round < 3; round++) {
-    const { report } = await upgradeByCommand(proxy);
-    assert.is(report?.sessions.moved, count);
-    for (const client of clients) await say(client, 'again');
-  }
-  const asked = await stop();
-  assert.ok(asked > 20, `${asked} answers`);
-  const { counters, generation, last_upgrade } = await statusOf(proxy);
-  assert.is(generation, 4);
-  assert.equal([counters.sessions_total, counters.handshakes_completed], [count, count]);
-  assert.equal([counters.sessions_given, counters.sessions_taken], [3 * count, 3 * count]);
-  assert.is(counters.bytes_from_client - first.counters.bytes_from_client, 3 * count * 'again'.length);
-  assert.equal([last_upgrade?.sessions?.moved, last_upgrade?.sessions?.lost], [count, 0]);
-  for (const client of clients) client.peer.reset();
-});
+test(
+  'three upgrades: totals never go back, and every session counts once',
+  async (t) => {
+    const proxy = await serving(t);
+    const clients = await open(proxy);
+    const first = await statusOf(proxy);
+    const stop = watch(proxy, count);
+    for (let round = 0; round < 3; round++) {
+      const { report } = await upgradeByCommand(proxy);
+      assert.is(report?.sessions.moved, count);
+      for (const client of clients) await say(client, 'again');
+    }
+    const asked = await stop();
+    assert.ok(asked > 20, `${asked} answers`);
+    const { counters, generation, last_upgrade } = await statusOf(proxy);
+    assert.is(generation, 4);
+    assert.equal([counters.sessions_total, counters.handshakes_completed], [count, count]);
+    assert.equal([counters.sessions_given, counters.sessions_taken], [3 * count, 3 * count]);
+    assert.is(counters.bytes_from_client - first.counters.bytes_from_client, 3 * count * 'again'.length);
+    assert.equal([last_upgrade?.sessions?.moved, last_upgrade?.sessions?.lost], [count, 0]);
+    for (const client of clients) client.peer.reset();
+  },
+  { deadline: 60_000 },
+);
 
 test('numbers of a worker and of masters that were killed stay', async (t) => {
   const proxy = await serving(t);
@@ -130,4 +135,23 @@ test('a handshake that is under way is told, and by status the worker that waits
   await proxy.log.waitFor({ event: 'left' });
   const end = await statusOf(proxy);
   assert.equal([end.leaving, end.counters.connections_open, end.counters.connections_accepted], [[], 0, 1]);
+});
+
+test('where the old master dies, the new one tells what became of the sessions', async (t) => {
+  const proxy = await serving(t);
+  const clients = await open(proxy);
+  const [master, worker] = [proxy.masterPid(), proxy.workerPid()];
+  const upgrade = upgradeByCommand(proxy, '--pause-at', 'no-batch');
+  await proxy.log.waitFor({ event: 'upgrade', paused: 'true' });
+  process.kill(master, 'SIGKILL');
+  assert.is((await upgrade).code, 71);
+  let status = await statusOf(proxy);
+  for (; status.last_upgrade === null; status = await statusOf(proxy)) await new Promise((r) => setTimeout(r, 5));
+  const { outcome, trigger, sessions } = status.last_upgrade;
+  assert.equal([outcome, trigger], ['committed', 'command']);
+  assert.equal([sessions?.moved, sessions?.kept, sessions?.lost], [0, count, 0]);
+  assert.equal(status.leaving, [{ id: 1, pid: worker, sessions: count, handshakes: 0 }]);
+  assert.is(status.sessions.open, count);
+  for (const client of clients) await say(client, 'still here');
+  for (const client of clients) client.peer.reset();
 });
