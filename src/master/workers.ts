@@ -194,9 +194,9 @@ export class Workers {
     const worker = this.#worker;
     if (worker === undefined || !this.#ready) throw new RetryError('no worker is at work');
     const { promise, resolve, reject } = Promise.withResolvers<readonly number[]>();
-    const fail = (why: string) => reject(new RetryError(`${why} over what sessions there are`));
-    const limit = setTimeout(fail, inventoryLimitMs, 'the worker does not answer');
-    this.#inventory = { resolve, died: () => fail('the worker died') };
+    const fail = (why: string) => reject(new RetryError(why));
+    const limit = setTimeout(fail, inventoryLimitMs, 'the worker does not tell what sessions there are');
+    this.#inventory = { resolve, died: () => fail('the worker died before it could tell what sessions there are') };
     worker.send({ type: 'inventory' });
     try {
       return await promise;
