@@ -4,10 +4,12 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ask } from '../../src/admin/client.ts';
 import { controlDirectory } from '../../src/admin/places.ts';
 import type { UpgradeReport } from '../../src/upgrade/report.ts';
 import { ironsocket } from './commands.ts';
 import type { RunningProxy } from './proxy.ts';
+import { timeFactor } from './time.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -21,6 +23,18 @@ export async function upgradeBySignal(proxy: RunningProxy): Promise<number> {
   return Number(end.generation);
 }
 
+/**
+ * Asks for an upgrade as the command does, without a process for it, and with the time that tests have; its report, once the keeper has
+ * been replaced. Throws when it fails.
+ */
+export async function upgradeAsked(proxy: RunningProxy): Promise<UpgradeReport> {
+  const from = proxy.log.lines.length;
+  const timeoutMs = 30_000 * timeFactor;
+  const report = await ask(controlOf(proxy), { command: 'upgrade', timeoutMs }, () => {}, timeoutMs);
+  await proxy.log.waitFor({ event: 'keeper', state: 'replaced' }, { from });
+  return report as UpgradeReport;
+}
+
 export interface UpgradeOutcome {
   readonly code: number;
   readonly stdout: string;
@@ -30,10 +44,11 @@ export interface UpgradeOutcome {
 
 /** `ironsocket upgrade --json` with more arguments. */
 export async function upgradeByCommand(proxy: RunningProxy, ...args: readonly string[]): Promise<UpgradeOutcome> {
-  const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
-  const { code, stdout, stderr } = await ironsocket('upgrade', '--control', control, '--json', ...args);
+  const { code, stdout, stderr } = await ironsocket('upgrade', '--control', controlOf(proxy), '--json', ...args);
   return { code, stdout, stderr, report: code === 0 ? (JSON.parse(stdout) as UpgradeReport) : undefined };
 }
+
+const controlOf = ({ keeperPid }: RunningProxy): string => join(controlDirectory(), `${keeperPid}.sock`);
 
 /** A copy of this project with another version. `change` may spoil it. Removed by `remove`. */
 export function otherVersion(version: string, change: (directory: string) => void = () => {}) {
