@@ -84,7 +84,7 @@ TEST_CASE("counters: what is no page of this engine is not used") {
       CAPTURE(field);
       std::vector<uint64_t> head(6);
       REQUIRE(pread(whole.get(), head.data(), 48, 0) == 48);
-      for (const uint64_t value : {head[field] + 1, UINT64_MAX, UINT64_MAX / 8}) {
+      for (const uint64_t value : {head[field] + 64, UINT64_MAX, UINT64_MAX / 8}) {
         fd.Reset(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
         std::vector<uint64_t> changed = head;
         changed[field] = value;
