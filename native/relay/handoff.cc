@@ -19,7 +19,8 @@ namespace {
 
 constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
-constexpr int64_t kAnswerMs = 1500;  // below the worker's own patience
+constexpr int64_t kAnswerMs = 1500;    // below the worker's own patience
+constexpr int64_t kListenMs = 10'000;  // meanwhile no session stands still
 
 }  // namespace
 
@@ -131,7 +132,8 @@ void RelayThread::OnAnswers() {
 void RelayThread::TickGiving() {
   if (giving_->ending) return EndGiving(Refusal::kNone);
   if (!giving_->prepared) return GiveBatch();
-  if (now_ms_ - giving_->prepared_ms >= kAnswerMs) EndGiving(Refusal::kSilence);
+  const int64_t limit_ms = giving_->batch.empty() ? kListenMs : kAnswerMs;
+  if (now_ms_ - giving_->prepared_ms >= limit_ms) EndGiving(Refusal::kSilence);
 }
 
 // An answer that is there counts, one that is sent later fails at its sender; what is left is ours
