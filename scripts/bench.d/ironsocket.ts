@@ -54,10 +54,18 @@ function subjectOf(proxy: RunningProxy): Subject {
         { command: 'upgrade', check: false, timeoutMs: 60_000 },
         onProgress,
       )) as UpgradeReport;
-      await proxy.log.waitFor({ event: 'left' }, { from });
+      // With what stays the old worker does.
+      if (report.sessions.kept === 0) await hasLeft(proxy, from);
       return roundOf(report, passed);
     },
   };
+}
+
+async function hasLeft(proxy: RunningProxy, from: number): Promise<void> {
+  await proxy.log.waitFor({ event: 'left' }, { from }).catch(() => {
+    const lines = proxy.log.lines.slice(from).filter(({ event = '' }) => !['auth', 'proxy'].includes(event));
+    throw new Error(`the old master does not leave: ${lines.map((line) => JSON.stringify(line)).join('\n')}`);
+  });
 }
 
 function roundOf({ sessions }: UpgradeReport, passed: readonly (Phase & { readonly atUs: number })[]): Round {

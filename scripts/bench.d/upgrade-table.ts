@@ -12,6 +12,7 @@ export function upgradeText(result: Result): string {
     ['  idle', `${sessions.answering} of ${idle} answer at the end`],
     ['  streams', `${mib(streams.bytes)} MiB, ${streams.wrong} with a wrong hash`],
     ['  old processes', `${sessions.oldProcesses} hold ${sessions.inOldProcesses} sessions`],
+    ...(result.carriers === undefined ? [] : [['  carried', result.carriers] as const]),
     [
       'new connections',
       `${visits.answered} answered, ${visits.refused} refused, ${visits.reset} reset, longest ${ms(visits.longestMs)} ms`,

@@ -59,6 +59,8 @@ const subjects = [ironsocket(options.engine), ...(options.peers && !inLab ? peer
 const wanted = subjects.filter(({ name }) => options.only === undefined || name.includes(options.only));
 const at = new Date().toISOString();
 console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
+// What was started is ended at exit.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 const results: Result[] = [];
 const failures: { readonly name: string; readonly error: string }[] = [];
 for (const subject of wanted) {
