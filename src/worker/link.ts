@@ -10,7 +10,7 @@ const longestText = 32 * 1024;
 const mostDescriptors = 200;
 
 export interface Link<Outgoing> {
-  /** Descriptors are borrowed. Throws when the kernel or the peer can't take more (ENOBUFS, ETOOMANYREFS, EMFILE). */
+  /** Descriptors are borrowed. What is for a peer that is gone is dropped. Throws when the kernel or the peer can't take more (ENOBUFS, ETOOMANYREFS, EMFILE). */
   send(message: Outgoing, fds?: readonly number[]): void;
   /** onClose is not called. */
   close(): void;
@@ -57,9 +57,16 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
       options.onMessage(packet as unknown as Incoming, all);
     }
   };
-  const channel = native.openChannel({ fd: options.fd, onMessage: receive, onClose: options.onClose });
+  let open = true;
+  const onClose = (): void => {
+    open = false;
+    options.onClose();
+  };
+  const channel = native.openChannel({ fd: options.fd, onMessage: receive, onClose });
   return {
-    send: (message, fds = []) => sendMessage(channel, message, fds),
+    send: (message, fds = []) => {
+      if (open) sendMessage(channel, message, fds);
+    },
     close: () => channel.close(),
   };
 }
