@@ -8,6 +8,7 @@ import { CheckedSession } from '../helpers/checked-session.ts';
 import { descendants, survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
 
 const backend = await startBackend({ taking: 'count' });
@@ -27,6 +28,8 @@ function candidate() {
   return { candidate: Number(proxy.log.all({ event: 'startup' }).at(-1)?.pid), newWorker: Number(worker_pid) };
 }
 
+/** Where nobody dies it passes; until then a slow machine has to start a version beside a stream. */
+const timeout = `${2 + timeFactor}s`;
 const before = ['master', 'worker', 'nobody'] as const;
 const both = ['candidate', 'newWorker', ...before] as const;
 const victims = { preflight: before, spawning: both, switching: both };
@@ -41,7 +44,7 @@ for (const phase of ['preflight', 'spawning', 'switching'] as const) {
       sessions[0]?.stream();
       const from = proxy.log.lines.length;
       const old = serving();
-      const upgrade = upgradeByCommand(proxy, '--pause-at', phase, '--timeout', '3s');
+      const upgrade = upgradeByCommand(proxy, '--pause-at', phase, '--timeout', timeout);
       await proxy.log.waitFor({ event: 'upgrade', phase, paused: 'true' }, { from });
       const all = { ...candidate(), ...old };
       // While no worker is at the listeners it waits in the queue.
