@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "handshake/extraction.h"
 
+#include <malloc.h>
 #include <openssl/crypto.h>
 
 #include <cstring>
@@ -85,6 +86,19 @@ void Extraction::SawOutput(std::span<const uint8_t> records) {
       sent_change_cipher_spec_ = true;
     }
     records = records.subspan(length);
+  }
+}
+
+void Extraction::Wipe(SSL* ssl) const {
+  // The object is one block of malloc's (OPENSSL_zalloc). Where in it they are is OpenSSL's.
+  auto* const begin = reinterpret_cast<uint8_t*>(ssl);
+  const size_t size = malloc_usable_size(ssl);
+  for (const Direction* direction : {&client_, &server_}) {
+    const size_t length = direction->secret_length;
+    if (length == 0) continue;
+    while (void* found = memmem(begin, size, direction->secret, length)) {
+      OPENSSL_cleanse(found, length);
+    }
   }
 }
 

@@ -39,6 +39,10 @@ class Extraction {
   // allow to go on without it.
   bool Take(SSL* ssl, const Suite** suite, TrafficKeys* rx, TrafficKeys* tx, std::string* error);
 
+  // Right before SSL_free(), which leaves the traffic secrets in the memory that it gives back
+  // (seen in OpenSSL 3.5: struct ssl_connection_st is not cleansed).
+  void Wipe(SSL* ssl) const;
+
  private:
   static void OnKeyLog(const SSL* ssl, const char* line);
   static void OnMessage(int sent, int version, int type, const void* bytes, size_t length, SSL* ssl,

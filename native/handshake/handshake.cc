@@ -111,6 +111,7 @@ Handshake::~Handshake() {
   if (!ssl_) return;
   // Without this OpenSSL takes the session for a broken one (SSL_free after no close_notify).
   SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  extraction_.Wipe(ssl_);
   SSL_free(ssl_);
 }
 
