@@ -58,14 +58,15 @@ uint64_t FloodBeforeTurn(Bytes (*forge)(TrafficKeys& keys)) {
     engine.Snapshot(values, std::size(values));
     return values[static_cast<size_t>(counter)];
   };
-  // Two listeners whose backend refuses, which costs a turn: each tells of it only once in a
-  // second.
+  // Two listeners whose backend refuses, which costs a turn: each name is told only
+  // once in a second.
   Port fronts[2];
   std::string nobody;
   { nobody = Port().text(); }
   for (Port& front : fronts) {
     live.plan.listeners.push_back(live.plan.listeners[0]);
     live.plan.listeners.back().id = static_cast<uint32_t>(live.plan.listeners.size()) + 7;
+    live.plan.listeners.back().name = std::to_string(live.plan.listeners.size());
     live.plan.listeners.back().fd = front.fd.get();
     live.plan.listeners.back().backend_addresses = {nobody};
     fcntl(front.fd.get(), F_SETFL, O_NONBLOCK);
