@@ -42,8 +42,7 @@ struct EngineState {
 
   void ConnectionOpened() {
     auto& most = counters.Shared(Counter::kConnectionsOpenMax);
-    const uint64_t open =
-        counters.Shared(Counter::kConnectionsOpen).fetch_add(1, std::memory_order_relaxed) + 1;
+    const uint64_t open = counters.Shared(Counter::kConnectionsOpen).fetch_add(1) + 1;
     uint64_t max = most.load(std::memory_order_relaxed);
     while (open > max && !most.compare_exchange_weak(max, open)) {
     }
@@ -52,6 +51,12 @@ struct EngineState {
   void ReportIfDrained() {
     if (!draining.load() || counters.Shared(Counter::kConnectionsOpen).load() > 0 ||
         drained.exchange(true)) {
+      return;
+    }
+    // Whoever takes sessions counts them and then looks at `drained`, we do it the other way round:
+    // one of us sees the other.
+    if (counters.Shared(Counter::kConnectionsOpen).load() > 0) {
+      drained = false;
       return;
     }
     sink({EngineEvent::Type::kDrained});

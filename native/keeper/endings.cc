@@ -27,9 +27,10 @@ std::string ReasonOf(int status) {
 }  // namespace
 
 void Keeper::OnMasterEnd(Master* master, int status) {
+  // Its number may be another process's from now on.
+  const pid_t pid = std::exchange(master->pid, -1);
   // What it sent last may still wait to be read, `exit` above all.
   ReadMessages(master);
-  const pid_t pid = std::exchange(master->pid, -1);
   master->channel.reset();
   master->ready = false;
   const std::string reason = ReasonOf(status);

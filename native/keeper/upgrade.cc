@@ -45,6 +45,7 @@ void Keeper::Commit(Master* serving) {
   // One that is being ended, or not ready: its end is told when it is reaped.
   if (!candidate_ended_.empty()) return;
   if (!candidate->ready) return EndCandidate("it was not ready");
+  if (candidate->end_by) return EndCandidate("it was ending");
   serving->role = Role::kLeaving;
   candidate->role = Role::kServing;
   state_.generation += 1;

@@ -3,6 +3,7 @@
 // donor has stopped touching them. The recipient makes everything that could fail and then answers;
 // if its answer could be sent they are its own. So each has one owner at any moment.
 // docs/handoff.md has the whole of it.
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 namespace ironsocket {
 namespace {
 
+constexpr uint32_t kDeaf = EPOLLET;  // what epoll tells nevertheless, it tells once
 constexpr size_t kBatchBytes = 1024 * 1024;
 constexpr int64_t kRetryMs = 20;
 constexpr int64_t kAnswerMs = 1500;    // below the worker's own patience
@@ -33,10 +35,14 @@ void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
   gives_.store(watched, std::memory_order_relaxed);
   if (!watched) return;
   refusal_ = Refusal::kNone;
-  for (Session* session = all_; session; session = session->all_next) session->stays = false;
+  for (Session* session = all_; session; session = session->all_next) {
+    if (session->stays) counters_.Subtract(Counter::kSessionsStaying);
+    session->stays = false;
+  }
   giving_ = std::make_unique<Giving>();
   giving_->fd = std::move(fd);
   giving_->most = most;
+  giving_->next = all_;
   counters_.Add(Counter::kHandoffsOpen);
   // The other end may still be on its way, and no session shall wait for that: the recipient says
   // that it listens by accepting batch 0, which is nothing.
@@ -46,24 +52,23 @@ void RelayThread::BeginGiving(UniqueFd fd, uint32_t most) {
 
 void RelayThread::GiveBatch() {
   Giving& giving = *giving_;
-  if (giving.prepared || giving.all_stay || now_ms_ < giving.retry_ms) return;
+  if (giving.prepared || !giving.next || now_ms_ < giving.retry_ms) return;
   const int64_t let_go_us = NowUs();
   FrameBytes frames;
   std::vector<int> fds;
-  for (Session* session = all_; session && giving.batch.size() < giving.most;
-       session = session->all_next) {
+  for (; giving.next && giving.batch.size() < giving.most; giving.next = giving.next->all_next) {
+    Session* session = giving.next;
     if (session->stays) continue;
     if (fds.size() + 2 > kMaxBatchFds || frames.size() > kBatchBytes) break;
     fds.push_back(session->client.get());
     if (session->backend.valid()) fds.push_back(session->backend.get());
-    Unregister(session);
+    Listen(session, kDeaf);
     EncodeSession(*session, now_ms_, &frames);
     session->timer.Cancel();
     session->moving = true;
     giving.batch.push_back(session);
   }
-  giving.all_stay = giving.batch.empty() && giving.most > 0;
-  gives_.store(!giving.all_stay, std::memory_order_relaxed);
+  gives_.store(giving.next || !giving.batch.empty(), std::memory_order_relaxed);
   if (giving.batch.empty()) return;
   const int error = SendPrepare(giving.fd.get(), ++giving.id,
                                 static_cast<uint32_t>(giving.batch.size()), let_go_us, frames, fds);
@@ -74,6 +79,7 @@ void RelayThread::GiveBatch() {
   }
   // Descriptors on their way are counted for the whole user (unix(7)): ETOOMANYREFS.
   ResumeBatch();
+  giving.next = all_;
   refusal_ = error == -EPIPE ? Refusal::kGone : Refusal::kUnsent;
   if (!IsPassing(-error) && error != -ETOOMANYREFS) return EndGiving(refusal_);
   giving.retry_ms = now_ms_ + kRetryMs;
@@ -83,7 +89,11 @@ void RelayThread::GiveBatch() {
 void RelayThread::ResumeBatch() {
   for (Session* session : giving_->batch) {
     session->moving = false;
-    Watch(session);
+    if (Listen(session, kSessionEvents)) {
+      GoOn(session);
+    } else {
+      ResetBoth(session, CloseReason::kInternalError);
+    }
   }
   giving_->batch.clear();
   giving_->prepared = false;
@@ -99,6 +109,7 @@ void RelayThread::OnAnswer(Refusal refusal) {
     }
     giving_->batch.clear();
     giving_->prepared = false;
+    if (refusal_ == Refusal::kUnsent) refusal_ = Refusal::kNone;  // that has passed
     return;
   }
   refusal_ = refusal;
@@ -106,6 +117,8 @@ void RelayThread::OnAnswer(Refusal refusal) {
   if (giving_->batch.size() == 1) {
     giving_->batch[0]->stays = true;
     counters_.Add(Counter::kSessionsStaying);
+  } else {
+    giving_->next = all_;
   }
   giving_->most = 1;
   ResumeBatch();
@@ -193,19 +206,24 @@ void RelayThread::OnPrepares(size_t index, uint32_t events) {
     if (error != 0 || prepare.taken_back) return EndTaking(taking, error == -EPIPE);
     TakeBatch(taking, prepare);
     --taking.answers;
+    return;  // those that were taken have their turn before the next batch
   }
 }
 
 void RelayThread::TakeBatch(Taking& taking, Prepare& prepare) {
   std::vector<Session*> batch;
   batch.reserve(kMaxBatchFds);
-  const Refusal refusal = RestoreBatch(prepare, &batch);
-  const int error = SendAnswer(taking.fd.get(), {prepare.id, refusal});
+  Refusal refusal = RestoreBatch(prepare, &batch);
+  // They are counted as open: from here on we don't end for want of connections, if it isn't told
+  // already (EngineState::ReportIfDrained).
+  if (refusal == Refusal::kNone && state_.drained) refusal = Refusal::kOther;
   if (refusal != Refusal::kNone) {
+    // Before the donor hears of it: it needs back what we have taken up.
     for (Session* session : batch) Disown(session);
+    SendAnswer(taking.fd.get(), {prepare.id, refusal});
     return;
   }
-  if (error == 0) {
+  if (SendAnswer(taking.fd.get(), {prepare.id, refusal}) == 0) {
     state_.counters.pauses().Add(NowUs() - prepare.prepared_us, batch.size());
     for (Session* session : batch) TakeIn(session);
   } else {
@@ -243,6 +261,7 @@ Refusal RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch
     Session* session = pool_.Secure(4) ? slab_.Create() : nullptr;
     if (!session) return Refusal::kShortage;
     batch->push_back(session);
+    state_.ConnectionOpened();
     if (!Restore(std::move(decoded), pool_, session)) return Refusal::kShortage;
     session->moving = true;
     session->client = std::move(fds[0]);
@@ -261,17 +280,16 @@ void RelayThread::Disown(Session* session) {
   session->backend.Reset();
   ReleaseBlocks(session);
   buried_.push_back(session);
+  state_.ConnectionClosed();
 }
 
 void RelayThread::TakeIn(Session* session) {
   session->moving = false;
   Link(session);
   load_.fetch_add(1, std::memory_order_relaxed);
-  state_.ConnectionOpened();
   CountMoved(*session, Counter::kSessionsTaken);
   CountEngines(*session);
-  Rearm(session);
-  MarkReady(session);
+  GoOn(session);
 }
 
 // --- both
@@ -298,11 +316,23 @@ void RelayThread::Unregister(Session* session) {
   if (session->backend.valid()) epoll_.Remove(session->backend.get());
 }
 
-// Back into epoll, with its timer.
-void RelayThread::Watch(Session* session) {
-  if (!Register(session)) return ResetBoth(session, CloseReason::kInternalError);
+// Changes what epoll tells of both; unlike leaving it and coming back, this needs nothing that
+// could be short then. False: it can't be changed.
+bool RelayThread::Listen(Session* session, uint32_t events) {
+  const uint64_t tag = reinterpret_cast<uint64_t>(session);
+  return epoll_.Modify(session->client.get(), events, tag) == 0 &&
+         (!session->backend.valid() ||
+          epoll_.Modify(session->backend.get(), events, tag | kBackendBit) == 0);
+}
+
+// After a way to the other worker, or back from it.
+void RelayThread::GoOn(Session* session) {
   Rearm(session);
   MarkReady(session);
+  // EndSessions came while it was on its way.
+  if (state_.ending && session->phase != Phase::kClosing) {
+    EndWithAlert(session, CloseReason::kDrained, Alert::kInternalError);
+  }
 }
 
 // epoll announces what is ready once more, but not what the kernel hides behind a KeyUpdate.
@@ -318,10 +348,10 @@ void RelayThread::MarkReady(Session* session) {
 void RelayThread::Rearm(Session* session) {
   const uint32_t duration = DurationOf(*session);
   if (session->timer.deadline_ms == 0 || duration == 0) return;
-  const uint32_t step = std::max(duration / 8, 1u);
+  const uint32_t step = duration / 8 + (duration % 8 != 0);
   const int64_t left = std::clamp<int64_t>(session->timer.deadline_ms - now_ms_, 1, duration);
   const auto steps = static_cast<uint32_t>((left + step - 1) / step);
-  timers_.Arm(&session->timer, steps * step, now_ms_);
+  timers_.Arm(&session->timer, std::min<uint64_t>(uint64_t{steps} * step, duration), now_ms_);
 }
 
 }  // namespace ironsocket

@@ -151,7 +151,7 @@ void RelayThread::Dispatch(const epoll_event& event) {
     return OnPrepares(static_cast<size_t>(tag - kTakingTag), event.events);
   }
   auto* session = reinterpret_cast<Session*>(event.data.u64 & ~kBackendBit);
-  if (session->dead || session->moving) return;
+  if (session->dead) return;
   const bool error = event.events & EPOLLERR;
   // EPOLLHUP alone: both directions have ended in order.
   const bool hangup = event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
@@ -168,7 +168,7 @@ void RelayThread::Dispatch(const epoll_event& event) {
     if (hangup) session->client_hangup = true;
     if (error) session->client_error = true;
   }
-  Enqueue(session);
+  if (!session->moving) Enqueue(session);
 }
 
 void RelayThread::Enqueue(Session* session) {
@@ -321,7 +321,7 @@ void RelayThread::Link(Session* session) {
   session->all_next = all_;
   if (all_) all_->all_previous = session;
   all_ = session;
-  if (giving_) giving_->all_stay = false;
+  if (giving_) giving_->next = session;
   counters_.Add(Counter::kSessionsOpen);
 }
 
@@ -335,6 +335,7 @@ void RelayThread::Bury(Session* session) {
 void RelayThread::Discharge(Session* session) {
   session->dead = true;
   if (counting_ && counting_->next == session) counting_->next = session->all_next;
+  if (giving_ && giving_->next == session) giving_->next = session->all_next;
   session->timer.Cancel();
   CloseBackend(session);
   epoll_.Remove(session->client.get());

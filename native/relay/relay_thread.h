@@ -95,10 +95,10 @@ class RelayThread {
   // A donor's side of a pair: one batch at a time is on its way.
   struct Giving {
     UniqueFd fd;
-    uint64_t id = 0;        // of the last batch; 0: the recipient's word that it listens
-    bool prepared = false;  // an answer is missing
-    bool all_stay = false;  // none to give, until another one comes
-    bool ending = false;    // the batch is ours again once the other side has our word for it
+    uint64_t id = 0;          // of the last batch; 0: the recipient's word that it listens
+    bool prepared = false;    // an answer is missing
+    Session* next = nullptr;  // to be given, with those behind it; those before it stay
+    bool ending = false;      // the batch is ours again once the other side has our word for it
     int64_t prepared_ms = 0;
     int64_t retry_ms = 0;
     size_t most;  // sessions in a batch; 0: none go, for tests
@@ -232,7 +232,8 @@ class RelayThread {
   void CountMoved(const Session& session, Counter all);
   bool Register(Session* session);
   void Unregister(Session* session);
-  void Watch(Session* session);
+  bool Listen(Session* session, uint32_t events);
+  void GoOn(Session* session);
   void MarkReady(Session* session);
   void Rearm(Session* session);
 

@@ -238,7 +238,7 @@ const cases: readonly Case[] = [
       '6:24 VALUE: this timeout can not be switched off (write how long to wait, for example 10s)',
       '6:36 VALUE: "5" has no unit (write 5s for seconds, 5ms for milliseconds)',
       '6:45 VALUE: "1w" is not a duration (write a number and ms, s, m, h or d: 500ms, 10s, 5m, 1h)',
-      '6:62 VALUE: "2000h" is too long (at most 1000h; 0 means never where that is allowed)',
+      '6:62 VALUE: "2000h" is too long (at most 500h; 0 means never where that is allowed)',
       '6:76 VALUE: a list can not be here (write a duration such as 10s)',
     ],
   ],

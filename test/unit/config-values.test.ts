@@ -19,8 +19,8 @@ test('durations', () => {
   assert.is(ms('5m'), 300_000);
   assert.is(ms('1h30m'), 5_400_000);
   assert.is(ms('2d'), 172_800_000);
-  assert.is(ms('1000h'), 3_600_000_000);
-  assert.match(ms('1000h1ms') as string, 'is too long');
+  assert.is(ms('500h'), 1_800_000_000);
+  assert.match(ms('500h1ms') as string, 'is too long');
   assert.is(ms('10'), '"10" has no unit (write 10s for seconds, 10ms for milliseconds)');
   for (const text of ['', ' ', '-1s', '1.5s', '1 s', '10S', 's', '1w', '1s ', '٣s', '1e3s'])
     assert.match(ms(text) as string, 'is not a duration');
