@@ -34,7 +34,9 @@ const before = ['master', 'worker', 'nobody'] as const;
 const both = ['candidate', 'newWorker', ...before] as const;
 const victims = { preflight: before, spawning: both, switching: both };
 
-for (const phase of ['preflight', 'spawning', 'switching'] as const) {
+// Until the switch no session is touched, whoever carries its records: a slow machine tries that one.
+const phases = timeFactor > 1 ? (['switching'] as const) : (['preflight', 'spawning', 'switching'] as const);
+for (const phase of phases) {
   for (const victim of victims[phase]) {
     test(`${phase}: ${victim} dies`, async (t) => {
       const sessions = [await connect(), await connect()];
