@@ -15,8 +15,8 @@ namespace {
 
 constexpr int kVersions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
-// Gives all sessions of one engine to the other and waits until they are there.
-void Move(LiveEngine& from, LiveEngine& to, uint64_t sessions = 1) {
+// From now on the sessions of one engine go to the other.
+void BeginMove(LiveEngine& from, LiveEngine& to) {
   std::vector<UniqueFd> give, take;
   for (size_t i = 0; i < from.engine.relay_threads(); ++i) {
     int ends[2];
@@ -26,6 +26,11 @@ void Move(LiveEngine& from, LiveEngine& to, uint64_t sessions = 1) {
   }
   to.engine.TakeSessions(std::move(take));
   from.engine.GiveSessions(std::move(give));
+}
+
+// Until they are all there.
+void Move(LiveEngine& from, LiveEngine& to, uint64_t sessions = 1) {
+  BeginMove(from, to);
   Eventually([&] {
     return to.Count(Counter::kSessionsOpen) == sessions && from.Count(Counter::kSessionsOpen) == 0;
   });
@@ -66,6 +71,22 @@ TEST_CASE("handoff: idle sessions go to another engine and carry on, and back ag
     CHECK(pauses.p99_us <= pauses.longest_us);
     MESSAGE("longest pause " << pauses.longest_us << " us, p99 " << pauses.p99_us << " us");
   }
+}
+
+TEST_CASE("handoff: an engine that has told that it is drained takes no session") {
+  LiveEngine a, b;
+  a.Configure();
+  LiveSession session(a, TLS1_3_VERSION);
+  b.Configure();
+  b.engine.StopAccepting();
+  REQUIRE(b.Events(LiveEngine::Type::kDrained) == 1);
+  BeginMove(a, b);
+  CHECK(Eventually([&] { return a.Count(Counter::kSessionsStaying) == 1; }));
+  CHECK(b.Count(Counter::kSessionsTaken) == 0);
+  CHECK(b.Count(Counter::kConnectionsOpen) == 0);
+  CHECK(b.Events(LiveEngine::Type::kDrained) == 1);
+  REQUIRE(session.client.Write({'x'}));
+  CHECK(Receive(session.backend.get(), 1) == Bytes{'x'});
 }
 
 TEST_CASE("handoff: streams both ways keep every byte over many moves") {

@@ -251,6 +251,7 @@ TEST_CASE("handoff receipt: a refused batch comes one by one, and who is refused
   CHECK(between.Offer() == Refusal::kNone);
   between.Accept();
   Eventually([&] { return between.a.Count(Counter::kSessionsOpen) == 0; });
+  CHECK(between.a.Count(Counter::kSessionsStaying) == 0);
   CHECK(std::string(between.a.engine.HandoffRefusal()).empty());
   between.Alive();
 }
