@@ -4,6 +4,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { exitCodes } from '../errors.ts';
 import type { Service } from '../master/service.ts';
+import { monotonicMs } from '../master/state.ts';
 import { native } from '../native.ts';
 import { log } from '../observe/log.ts';
 import type { Standby } from './standby.ts';
@@ -12,6 +13,9 @@ import type { Standby } from './standby.ts';
 const endLimitMs = 2_000;
 /** For those who still ask on the control socket. */
 const askLimitMs = 5_000;
+
+/** For an upgrade to tell its outcome, once no session is left. */
+const toldLimitMs = 10_000;
 
 /** What a master that has just made another one serve still owes it. */
 export interface Handover {
@@ -30,10 +34,14 @@ export async function leave(service: Service, handover?: Handover): Promise<void
     keeper.drop(heldName);
     native.closeFd({ fd });
   }
-  if (handover === undefined) workers.start(true);
-  else workers.stop();
+  if (handover === undefined) {
+    workers.start(true);
+    endInTime(service);
+  } else {
+    workers.stop();
+  }
   const told = await workers.ended;
-  await handover?.told;
+  await Promise.race([handover?.told, wait(toldLimitMs)]);
   await Promise.race([asked, wait(askLimitMs)]);
   const cut = told?.cut ?? 0;
   const sessions_total = tally.of(id)?.sessions_total ?? 0;
@@ -42,18 +50,25 @@ export async function leave(service: Service, handover?: Handover): Promise<void
   process.exit(exitCodes.ok);
 }
 
-const hurried = new WeakSet<Service>();
-
 /** The service is told to stop: sessions have as long as any stop gives them; told again, they end now. */
 export function hurry(service: Service): void {
   const { state, workers } = service;
-  if (hurried.has(service)) {
+  if (state.current.drainUntilMs !== undefined) {
     workers.end();
     return;
   }
-  hurried.add(service);
   const { drainMs } = state.current.config;
   log('info', 'draining', { limit_ms: drainMs });
-  setTimeout(() => workers.end(), drainMs);
-  setTimeout(() => workers.kill(), drainMs + endLimitMs);
+  // For a master that follows this one as well.
+  state.update({ drainUntilMs: monotonicMs() + drainMs });
+  endInTime(service);
+}
+
+/** Where the service has been told to stop. */
+function endInTime({ state, workers }: Service): void {
+  const { drainUntilMs } = state.current;
+  if (drainUntilMs === undefined) return;
+  const limitMs = Math.max(0, drainUntilMs - monotonicMs());
+  setTimeout(() => workers.end(), limitMs);
+  setTimeout(() => workers.kill(), limitMs + endLimitMs);
 }

@@ -11,7 +11,7 @@ import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { exchangeRaw } from '../helpers/tls-client.ts';
 import { alert } from '../helpers/tls-records.ts';
-import { upgradeBySignal } from '../helpers/upgrade.ts';
+import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
 import type { Session } from '../helpers/variants.ts';
 
 const silentBackend = await startBackend();
@@ -91,4 +91,25 @@ test('max_connections counts those who moved, and a place that gets free is used
     assert.is((await server.read(5)).toString(), 'still');
     client.peer.reset();
   }
+});
+
+test('a master that follows a dead one that was leaving keeps the limit of the stop', async (t) => {
+  const proxy = await startProxy({
+    listeners: [{ backend: backend.address }],
+    config: { timeouts: { drain: '2s' } },
+    env: { IRONSOCKET_TEST_PAUSES: '1' },
+  });
+  t.after(() => proxy.stop());
+  const master = proxy.masterPid();
+  const client = await RawTlsClient.connect({ port: proxy.port });
+  const { report } = await upgradeByCommand(proxy, '--pause-at', 'no-batch');
+  assert.is(report?.sessions.kept, 1);
+  const from = proxy.log.lines.length;
+  const stopped = performance.now();
+  process.kill(proxy.keeperPid, 'SIGTERM');
+  await proxy.log.waitFor({ event: 'draining', pid: master }, { from });
+  process.kill(master, 'SIGKILL');
+  await proxy.log.waitFor({ event: 'worker', worker_state: 'adopted' }, { from });
+  await client.outcome();
+  assert.ok(performance.now() - stopped > 1_600, `after ${performance.now() - stopped} ms`);
 });
