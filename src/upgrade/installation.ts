@@ -44,7 +44,7 @@ export function findInstallation(path: string): Installation {
       throw unusable(root, 'it has no package.json', cause);
     }
   })();
-  const { name, version, dependencies = {} } = JSON.parse(text) as PackageFile;
+  const { name, version, dependencies = {} } = parsed(root, text) ?? {};
   if (name !== 'ironsocket' || version === undefined)
     throw unusable(root, 'its package.json is not that of ironsocket');
   const installation = {
@@ -63,11 +63,15 @@ export function findInstallation(path: string): Installation {
   }
   refuseIfOthersWriteIn(join(root, 'dist'));
   for (const dependency of Object.keys(dependencies)) {
-    const places = [join(root, 'node_modules'), dirname(root)].map((modules) => join(modules, dependency));
-    const place = places.find(existsSync);
-    if (place !== undefined) refuseIfOthersWriteIn(place);
+    const place = placeOf(root, dependency);
+    if (place === undefined) throw unusable(root, `${dependency}, which it needs, is not there`);
+    refuseIfOthersWriteIn(place);
   }
-  accessSync(keeper, constants.X_OK);
+  try {
+    accessSync(keeper, constants.X_OK);
+  } catch (cause) {
+    throw unusable(root, `${keeper.slice(root.length + 1)} can't be run`, cause);
+  }
   refuseIfOthersWrite(node);
   return installation;
 }
@@ -104,6 +108,23 @@ function refuseIfOthersWriteIn(directory: string): void {
 function changeable(what: string): SystemError {
   const hint = 'an upgrade takes only what root and its own user alone can write';
   return new SystemError(what, { code: 'EPERM', hint });
+}
+
+/** Where Node finds a package that the one in `root` needs. */
+function placeOf(root: string, dependency: string): string | undefined {
+  for (let directory = root; ; directory = dirname(directory)) {
+    const place = join(directory, 'node_modules', dependency);
+    if (existsSync(place)) return place;
+    if (directory === '/') return undefined;
+  }
+}
+
+function parsed(root: string, text: string): Partial<PackageFile> | null {
+  try {
+    return JSON.parse(text) as Partial<PackageFile> | null;
+  } catch (cause) {
+    throw unusable(root, 'its package.json is not JSON', cause);
+  }
 }
 
 /** The Node of the installation where it has its own, else the one that runs here. */
