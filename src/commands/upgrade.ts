@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { ask } from '../admin/client.ts';
 import { addServiceOptions, findService, type ServiceChoice } from '../admin/find.ts';
-import { exitCodes, UsageError } from '../errors.ts';
+import { exitCodes, SystemError, UsageError } from '../errors.ts';
 import type { ByEngine, Handshakes } from '../upgrade/moved.ts';
 import type { PhaseReport, UpgradeReport } from '../upgrade/report.ts';
 
@@ -20,6 +20,9 @@ Examples:
   ironsocket upgrade
   ironsocket upgrade --check --to /opt/ironsocket-1.1/lib/node_modules/ironsocket
 `;
+
+/** For what follows the commit, when sessions move without a word. */
+const afterTimeoutMs = 60_000;
 
 interface Options extends ServiceChoice {
   readonly to?: string;
@@ -38,15 +41,33 @@ export function addUpgrade(command: Command): Command {
     .addOption(new Option('--pause-at <PHASE>', 'for tests').hideHelp())
     .addHelpText('after', notes)
     .action(async ({ to, check = false, timeout, json = false, pauseAt, ...choice }: Options) => {
-      const question = { command: 'upgrade', check, timeoutMs: millisecondsOf(timeout), pauseAt };
-      const path = to === undefined ? {} : { to: resolve(to) };
+      const timeoutMs = millisecondsOf(timeout);
+      const question = {
+        command: 'upgrade',
+        check,
+        timeoutMs,
+        pauseAt,
+        ...(to === undefined ? {} : { to: resolve(to) }),
+      };
+      let begun = false;
       const onPhase = (phase: object) => {
+        begun = true;
         if (!json) process.stdout.write(phaseLine(phase as PhaseReport));
       };
-      const report = (await ask(await findService(choice), { ...question, ...path }, onPhase)) as UpgradeReport;
+      const asked = ask(await findService(choice), question, onPhase, timeoutMs + afterTimeoutMs);
+      const report = (await asked.catch((error) => {
+        throw begun ? withoutOutcome(error) : error;
+      })) as UpgradeReport;
       process.stdout.write(json ? `${JSON.stringify(report)}\n` : upgradeText(report));
       if (report.check !== undefined && report.check.refused > 0) process.exitCode = exitCodes.retry;
     });
+}
+
+/** The master that was asked has died, or hangs: another one knows more. */
+function withoutOutcome(error: unknown): unknown {
+  if (!(error instanceof SystemError)) return error;
+  const { message, code, cause } = error;
+  return new SystemError(message, { code, hint: '"ironsocket status" tells what became of the upgrade', cause });
 }
 
 export function phaseLine({ phase, ms }: PhaseReport): string {

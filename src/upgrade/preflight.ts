@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { controlVersion } from '../control-version.ts';
 import { RetryError } from '../errors.ts';
-import { stateVersion } from '../master/state.ts';
+import { monotonicMs, stateVersion } from '../master/state.ts';
 import { type Examined, native } from '../native.ts';
 import { mapDescriptors, type WorkerPlan } from '../worker/messages.ts';
 import type { Installation } from './installation.ts';
@@ -45,6 +45,7 @@ export async function preflight(
   limitMs: number,
 ): Promise<Verdict> {
   const { keeper, node } = installation;
+  const deadline = monotonicMs() + limitMs;
   const known = await runProgram([keeper, '--knows', snapshotVersion], [], '', limitMs);
   if (known.code !== 0) throw new RetryError(`its keeper can't go on from this one: ${wordsOf(known)}`);
   const fds: number[] = [];
@@ -52,7 +53,7 @@ export async function preflight(
   const versions = { control: controlVersion, state: stateVersion, handoff: native.handoffVersion() };
   const question: Question = { ...versions, worker: mapDescriptors(plan, placeOf), sessions: sessions.map(placeOf) };
   const command = [node, '--disable-sigusr1', installation.preflight];
-  const answer = await runProgram(command, fds, JSON.stringify(question), limitMs);
+  const answer = await runProgram(command, fds, JSON.stringify(question), deadline - monotonicMs());
   const verdict = answer.code === 0 ? parsed(answer.stdout) : undefined;
   if (verdict === undefined) throw new RetryError(`the preflight of ${installation.root} failed: ${wordsOf(answer)}`);
   if (verdict.error !== undefined) throw new RetryError(`version ${verdict.version} can't take over: ${verdict.error}`);
@@ -75,7 +76,8 @@ async function runProgram(
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe', ...fds],
     cwd: '/',
-    timeout: limitMs,
+    // Of an upgrade whose time is up nothing may be left.
+    timeout: Math.max(1, Math.ceil(limitMs)),
     killSignal: 'SIGKILL',
   });
   const exited = once(child, 'exit') as Promise<[number | null, string | null]>;
@@ -84,10 +86,14 @@ async function runProgram(
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
   const { stdin, stdout, stderr } = child;
-  if (stdin === null || stdout === null || stderr === null) throw new Error('a child without pipes');
-  stdin.on('error', () => {}).end(input);
-  const [out, err] = await Promise.all([text(stdout), text(stderr)]);
   try {
+    // It could not even be started, for lack of descriptors for example.
+    if (stdin == null || stdout == null || stderr == null) {
+      await exited;
+      throw new Error('a child without pipes');
+    }
+    stdin.on('error', () => {}).end(input);
+    const [out, err] = await Promise.all([text(stdout), text(stderr)]);
     const [code, signal] = await exited;
     return { code, signal, stdout: out, stderr: err };
   } catch (error) {
