@@ -4,6 +4,8 @@
 import { native } from '../native.ts';
 import { serveDemo } from './server.ts';
 
+// Signals go to whoever runs the service: it outlives them as the worker does.
+native.hardenProcess();
 process.title = 'ironsocket: demo';
 const channel = native.openChannel({ fd: 3, onMessage: () => {}, onClose: () => process.exit(0) });
 await serveDemo(process.argv[2] ?? '');
