@@ -35,6 +35,11 @@ import { type NextSetup, type WorkerEnd, Workers } from './workers.ts';
 /** After `end`, before SIGKILL. */
 const endLimitMs = 2_000;
 
+/** The other master of an upgrade, where it wants to hear of the workers that are started here. */
+interface Peer {
+  started?: Candidacy['started'] | undefined;
+}
+
 /** Settles when clients are served. What fails before that ends the process; the keeper then ends with the same code. */
 export async function startMaster(args: readonly string[]): Promise<void> {
   const debug = args.includes('--debug');
@@ -47,10 +52,11 @@ export async function startMaster(args: readonly string[]): Promise<void> {
   const keeper = await meetKeeper();
   if (keeper.role === 'candidate') return startCandidate(keeper, args);
   const state = openState(keeper, () => firstState(args));
-  const service = await build(keeper, state, args);
+  const peer: Peer = {};
+  const service = await build(keeper, state, args, peer);
   // A first master is ready when clients are served; a later one as soon as it can be told to stop.
   if (keeper.start > 0) keeper.ready();
-  followPeer(service);
+  peer.started = followPeer(service);
   if (keeper.role === 'leaving') return leave(service);
   await startDemo(state, keeper);
   openControl(service);
@@ -91,12 +97,7 @@ function firstState(args: readonly string[]): FirstState {
   return config.demo ? { identity, ...prepareDemo(config, identity) } : { identity, config };
 }
 
-async function build(
-  keeper: Keeper,
-  state: StateStore,
-  args: readonly string[],
-  candidacy?: Candidacy,
-): Promise<Service> {
+async function build(keeper: Keeper, state: StateStore, args: readonly string[], peer: Peer): Promise<Service> {
   const { config, drainUntilMs } = state.current;
   const logFd = openLog(config, keeper);
   logStart(config, args, keeper.start);
@@ -110,7 +111,7 @@ async function build(
   const tally = new Tally(keeper, state);
   const workers = new Workers({
     ...{ keeper, state, tally, plan: planOf },
-    onSpawn: (worker) => candidacy?.started(worker, tally),
+    onSpawn: (worker) => peer.started?.(worker, tally),
   });
   const reloader = new Reloader(() => service, args);
   const upgrader = new Upgrader(

@@ -19,13 +19,15 @@ export function openTicketKeys(keeper: Keeper, state: StateStore): number {
 }
 
 function scheduleRotation(fd: number, keeper: Keeper, state: StateStore): void {
-  const dueMs = state.current.ticketKeysRotatedAtMs + rotationMs - Date.now();
+  const rotatedAtMs = state.current.ticketKeysRotatedAtMs;
+  const dueMs = rotatedAtMs + rotationMs - Date.now();
   // The clock may jump either way: never in a loop, never later than one period.
   const delay = Math.min(Math.max(dueMs, 1_000), rotationMs);
   setTimeout(() => {
     // The keys are shared with the master that serves.
     if (keeper.role === 'leaving') return;
-    if (keeper.role === 'candidate') return scheduleRotation(fd, keeper, state);
+    const rotatedByOther = state.current.ticketKeysRotatedAtMs !== rotatedAtMs;
+    if (keeper.role === 'candidate' || rotatedByOther) return scheduleRotation(fd, keeper, state);
     native.rotateTicketKeys({ fd });
     log('info', 'ticket_keys_rotated', {});
     state.update({ ticketKeysRotatedAtMs: Date.now() });

@@ -6,11 +6,11 @@ import type { Service } from '../master/service.ts';
 import type { Tally } from '../master/tally.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
-import { openLink } from '../worker/link.ts';
-import { settledAccount } from './handoff.ts';
+import { type Link, openLink } from '../worker/link.ts';
+import { settledAccount, untilStuck } from './handoff.ts';
 import { type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
 import type { UpgradeSummary } from './report.ts';
-import { Witness } from './witness.ts';
+import { type Testimony, Witness } from './witness.ts';
 
 export interface Candidacy {
   /** Last words of a candidate that can't serve. */
@@ -42,10 +42,7 @@ export function openCandidacy(keeper: Keeper): Candidacy {
   return {
     failed: (error) => link.send({ type: 'failed', error: error instanceof Error ? error.message : String(error) }),
     started: (worker, tally) => {
-      const taker = isOpen() && !books.done ? Witness.of(tally, worker) : undefined;
-      if (taker === undefined) return;
-      books.takers.push(taker);
-      link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
+      if (isOpen() && !books.done) introduce(link, books, worker, tally);
     },
     stand: async (own) => {
       service = own;
@@ -64,22 +61,31 @@ export function openCandidacy(keeper: Keeper): Candidacy {
   };
 }
 
-/** The rest of a commit, for a master that follows one which died soon after its own: what the one that leaves still says. */
-export function followPeer(service: Service): void {
+/**
+ * The rest of a commit, for a master that follows one which died soon after its own: what the one that leaves still says. Gives what is
+ * to be called when it starts a worker.
+ */
+export function followPeer(service: Service): Candidacy['started'] | undefined {
   const { keeper, state, tally, workers } = service;
   const fd = keeper.held.get(peerName);
-  if (fd === undefined) return;
-  const taker = Witness.of(tally, state.current.worker);
-  const books: Books = {
-    takers: taker === undefined ? [] : [taker],
-    donor: undefined,
-    known: undefined,
-    took: false,
-    done: false,
+  if (fd === undefined) return undefined;
+  const books: Books = { takers: [], donor: undefined, known: undefined, took: false, done: false };
+  const { link, isOpen } = openPeer(keeper, fd, books, () => service);
+  const started: Candidacy['started'] = (worker) => {
+    if (isOpen() && !books.done) introduce(link, books, worker, tally);
   };
-  const { link } = openPeer(keeper, fd, books, () => service);
-  // Again, if the dead one had said it.
+  // Both again, if the dead one had said it.
+  if (state.current.worker !== undefined) started(state.current.worker, tally);
   void workers.started.then(() => link.send({ type: 'serving' }));
+  return started;
+}
+
+/** The other master follows what it counts. */
+function introduce(link: Link<ToServing>, books: Books, worker: PeerWorker, tally: Tally): void {
+  const taker = Witness.of(tally, worker);
+  if (taker === undefined) return;
+  books.takers.push(taker);
+  link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
 }
 
 function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Service | undefined) {
@@ -112,14 +118,18 @@ function obey(
 ): readonly number[] {
   switch (message.type) {
     case 'committing': {
-      const { from, trigger, nextWorkerId } = message;
+      const { from, trigger, nextWorkerId, ticketKeysRotatedAtMs } = message;
       if (nextWorkerId !== undefined) state.update({ nextWorkerId });
+      if (ticketKeysRotatedAtMs !== undefined) state.update({ ticketKeysRotatedAtMs });
       for (const [index, { id, pid }] of message.workers.entries()) {
         const [page, pidfd] = fds.slice(2 * index, 2 * index + 2);
         if (page !== undefined && pidfd !== undefined) tally.add(id, pid, page, pidfd);
       }
       books.known = { from, trigger };
-      books.donor = Witness.of(tally, message.workers.at(-1));
+      books.donor = Witness.of(
+        tally,
+        message.workers.find(({ id }) => id === message.donor),
+      );
       return fds;
     }
     case 'take': {
@@ -133,6 +143,9 @@ function obey(
       state.update({ lastUpgrade: message.report });
       forget(books);
       return [];
+    default:
+      // A version that knows more may say it.
+      return [];
   }
 }
 
@@ -143,6 +156,8 @@ async function tellInstead({ state, workers }: Service, books: Books): Promise<v
   books.known = undefined;
   try {
     await workers.started;
+    // They go on without the old master.
+    if (books.took && donor !== undefined) await untilStuck(donor, hasGiven);
     const sessions = await settledAccount(donor, () => takers);
     const reason = books.took ? sessions.reason : 'the old master died before they could go';
     const told = { ...sessions, ...(sessions.kept > 0 ? { reason } : {}) };
@@ -152,6 +167,10 @@ async function tellInstead({ state, workers }: Service, books: Books): Promise<v
     log('error', 'system_error', failure("can't tell what became of the sessions", error));
   }
   forget(books);
+}
+
+function hasGiven({ alive, counters }: Testimony): boolean {
+  return !alive || counters.sessions_open <= counters.sessions_staying;
 }
 
 function forget(books: Books): void {

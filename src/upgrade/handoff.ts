@@ -3,6 +3,7 @@
 // what can't be moved stays where it is, and the old worker ends with the last of it.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Workers } from '../master/workers.ts';
+import { failure, log } from '../observe/log.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
 import { accountFor, type Moved } from './moved.ts';
 import type { Standby } from './standby.ts';
@@ -21,10 +22,18 @@ export async function moveSessions(
   donor: Witness | undefined,
   pauseAt?: HandoffStep,
 ): Promise<Moved> {
-  const given = workers.give((fds) => standby.send({ type: 'take', donor: donor?.id ?? 0, pauseAt }, fds), pauseAt);
-  const over = new AbortController();
-  const refusal = await Promise.race([given, donor === undefined ? given : untilStuck(donor, over.signal)]);
-  over.abort();
+  const forward = (fds: readonly number[]): void => {
+    try {
+      standby.send({ type: 'take', donor: donor?.id ?? 0, pauseAt }, fds);
+    } catch (error) {
+      // Our worker sees that nobody has the other ends, and gives up.
+      log('error', 'system_error', failure('the new version can not be told of the sessions', error));
+    }
+  };
+  const given = workers.give(forward, pauseAt);
+  let over = false;
+  const refusal = await Promise.race([given, donor === undefined ? given : untilStuck(donor, () => over)]);
+  over = true;
   const sessions = await settledAccount(donor, () => standby.takers);
   return sessions.kept > 0 && refusal !== '' ? { ...sessions, reason: refusal } : sessions;
 }
@@ -47,13 +56,14 @@ function agree(donor: Testimony | undefined, takers: readonly Testimony[]): bool
   return living.every((each) => each?.counters.handoffs_open === 0);
 }
 
-async function untilStuck(donor: Witness, signal: AbortSignal): Promise<string> {
+/** Settles when no session has gone for a while, or when it is `over`. */
+export async function untilStuck(donor: Witness, over: (now: Testimony) => boolean): Promise<string> {
   let last = -1;
-  for (let movedAt = performance.now(); !signal.aborted && performance.now() - movedAt < stuckLimitMs; ) {
-    const { sessions_given } = donor.read().counters;
-    if (sessions_given > last) movedAt = performance.now();
-    last = sessions_given;
-    await wait(pollMs);
+  for (let movedAt = performance.now(); performance.now() - movedAt < stuckLimitMs; await wait(pollMs)) {
+    const now = donor.read();
+    if (over(now)) break;
+    if (now.counters.sessions_given > last) movedAt = performance.now();
+    last = now.counters.sessions_given;
   }
   return '';
 }

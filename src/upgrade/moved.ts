@@ -61,8 +61,9 @@ export function accountFor(donor: Testimony | undefined, takers: readonly Testim
   const given = donor?.counters.sessions_given ?? 0;
   const taken = sumOf(takers, 'sessions_taken');
   const dead = takers.filter(({ alive }) => !alive);
+  const told = takers.every(({ unread }) => unread !== true);
   // A worker may die between its word that it owns a batch and its counting it.
-  const uncounted = donor?.alive === false ? 0 : Math.max(0, given - taken);
+  const uncounted = donor?.alive === false || !told ? 0 : Math.max(0, given - taken);
   const lostByTakers = sumOf(dead, 'sessions_open') + uncounted;
   // What the other one owns already, the dead one had no time to cross out.
   const crossed = Math.max(0, taken - given);

@@ -30,8 +30,11 @@ export type ToCandidate =
       readonly trigger: UpgradeTrigger;
       /** Those that live, with the descriptors of each in their order. */
       readonly workers: readonly PeerWorker[];
+      /** Number of the one whose sessions are to move. */
+      readonly donor?: number | undefined;
       /** Where it has started workers meanwhile. */
       readonly nextWorkerId?: number;
+      readonly ticketKeysRotatedAtMs?: number;
     }
   /** With the descriptors of the `giving` of worker number `donor`. */
   | { readonly type: 'take'; readonly donor: number; readonly pauseAt?: HandoffStep | undefined }

@@ -91,6 +91,8 @@ export function logRefused(reason: string): void {
   log('warn', 'upgrade', { outcome: 'refused', error_msg: reason });
 }
 
-export function logFailed(phase: Phase, reason: string): void {
-  log('error', 'upgrade', { phase, outcome: 'failed', error_msg: reason });
+/** Of a check nothing more is known than that it would have failed. */
+export function logFailed(phase: Phase, reason: string, checked: boolean): void {
+  if (checked) log('warn', 'upgrade', { phase, outcome: 'refused', error_msg: reason });
+  else log('error', 'upgrade', { phase, outcome: 'failed', error_msg: reason });
 }

@@ -3,9 +3,10 @@
 
 import type { Keeper } from '../master/keeper.ts';
 import { native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import type { Installation } from './installation.ts';
-import type { ToCandidate, ToServing } from './peer.ts';
+import type { PeerWorker, ToCandidate, ToServing } from './peer.ts';
 import { Witness } from './witness.ts';
 
 /** For the keeper to tell that an aborted candidate has ended. */
@@ -28,6 +29,7 @@ export class Standby {
   readonly #onEnded = Promise.withResolvers<void>();
   readonly #takers: Witness[] = [];
   #missing = 2;
+  #ending = false;
   #lastWords: string | undefined;
 
   constructor(keeper: Keeper, installation: Installation, args: readonly string[]) {
@@ -58,8 +60,14 @@ export class Standby {
       onMismatch: (error) => this.#fail(error),
     });
     const { keeper: program, node, master } = installation;
-    keeper.candidate(program, [node, '--disable-sigusr1', master, ...args], b);
-    native.closeFd({ fd: b });
+    try {
+      keeper.candidate(program, [node, '--disable-sigusr1', master, ...args], b);
+    } catch (error) {
+      this.#link.close();
+      throw error;
+    } finally {
+      native.closeFd({ fd: b });
+    }
   }
 
   /** The workers that it has started so far. */
@@ -72,8 +80,14 @@ export class Standby {
     this.#link.send(message, fds);
   }
 
+  /** Whether we have had enough of it: it must not be made to serve any more. */
+  get ending(): boolean {
+    return this.#ending;
+  }
+
   /** Settles when nothing of it is left, or after a while. */
   async end(): Promise<void> {
+    this.#ending = true;
     this.#keeper.abort();
     let limit: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -88,7 +102,7 @@ export class Standby {
 
   #onMessage(message: ToServing, [page, pidfd, ...rest]: readonly number[]): void {
     if (message.type === 'worker' && page !== undefined && pidfd !== undefined) {
-      this.#takers.push(new Witness({ ...message.worker, page, pidfd }));
+      this.#follow(message.worker, page, pidfd);
     } else {
       for (const fd of [page, pidfd]) if (fd !== undefined) native.closeFd({ fd });
     }
@@ -96,6 +110,20 @@ export class Standby {
     if (message.type === 'ready') this.#oneReady();
     if (message.type === 'failed') this.#lastWords = message.error;
     if (message.type === 'serving') this.#onServing.resolve();
+  }
+
+  /** A master that follows a dead one tells of its worker again. */
+  #follow(worker: PeerWorker, page: number, pidfd: number): void {
+    if (this.#takers.some(({ id }) => id === worker.id)) {
+      for (const fd of [page, pidfd]) native.closeFd({ fd });
+      return;
+    }
+    try {
+      this.#takers.push(new Witness({ ...worker, page, pidfd }));
+    } catch (error) {
+      // The report will lack what it counts.
+      log('error', 'system_error', failure(`can't follow worker ${worker.id} of the new version`, error));
+    }
   }
 
   #oneReady(): void {

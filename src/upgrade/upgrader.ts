@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// An upgrade as the serving master runs it: preflight, spawning, handing-off, switching, committed. Up to the commit any failure leaves
-// all as it was; after it this master leaves.
+// An upgrade as the serving master runs it: preflight, spawning, switching, committed, handing-off. Up to the commit any failure leaves
+// all as it was; after it this master leaves, whatever fails.
 import { packageVersion } from '../commands/version.ts';
 import { ExpectedError, RetryError } from '../errors.ts';
 import { planFor } from '../master/plan.ts';
@@ -74,7 +74,7 @@ export class Upgrader {
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       const phase = this.#phase;
-      logFailed(phase, reason);
+      logFailed(phase, reason, request.check);
       if (!request.check) state.update({ lastUpgrade: { ...summary(request, 'failed'), phase, reason } });
       const hint = error instanceof ExpectedError ? error.hint : undefined;
       throw new RetryError(`no upgrade, all is as before: ${reason} (${phase})`, { hint, cause: error });
@@ -163,16 +163,21 @@ export class Upgrader {
   async #switch(request: UpgradeRequest, standby: Standby, firstWorkerId: number): Promise<void> {
     const { workers, keeper, state, tally } = this.#service();
     await workers.accept(false);
+    refuseIfEnding(standby);
     this.#donor = Witness.of(tally, workers.serving);
     this.#lostEarlier = tally.lost;
     await pausePoint(request, 'switching');
-    const { nextWorkerId } = state.current;
+    refuseIfEnding(standby);
+    const { nextWorkerId, ticketKeysRotatedAtMs } = state.current;
     // Where we have started none meanwhile, it counts on as it does.
     const started = nextWorkerId > firstWorkerId ? { nextWorkerId } : {};
-    const known = { from: packageVersion(), trigger: request.trigger, ...started };
+    const known = { from: packageVersion(), trigger: request.trigger, ticketKeysRotatedAtMs, ...started };
     const living = tally.workers.map(({ id, pid }) => ({ id, pid }));
-    const fds = living.flatMap(({ id }) => Object.values(tally.descriptorsOf(id) ?? {}));
-    standby.send({ type: 'committing', ...known, workers: living }, fds);
+    const fds = living.flatMap(({ id }) => {
+      const found = tally.descriptorsOf(id);
+      return found === undefined ? [] : [found.page, found.pidfd];
+    });
+    standby.send({ type: 'committing', ...known, workers: living, donor: this.#donor?.id }, fds);
     keeper.commit();
     await standby.committed;
   }
@@ -186,12 +191,27 @@ export class Upgrader {
     request: UpgradeRequest,
     standby: Standby,
     report: UpgradeReport,
-    lostBefore: number,
+    lostMeanwhile: number,
     tell: (phase: PhaseReport) => void,
   ): Promise<UpgradeReport> {
     this.#phase = 'committed';
-    const started = monotonicMs();
     this.#leave(standby, this.#done.promise);
+    try {
+      return await this.#handOff(request, standby, report, lostMeanwhile, tell);
+    } finally {
+      this.#done.resolve();
+    }
+  }
+
+  /** What fails now is told, and nothing more: the other version serves. */
+  async #handOff(
+    request: UpgradeRequest,
+    standby: Standby,
+    report: UpgradeReport,
+    lostMeanwhile: number,
+    tell: (phase: PhaseReport) => void,
+  ): Promise<UpgradeReport> {
+    const started = monotonicMs();
     const afterwords = Promise.all([standby.keeperOutcome, standby.serving]);
     const [outcome] = await within(afterwords, afterwordsLimitMs, 'committed').catch((error) => {
       log('warn', 'system_error', failure('the new version does not tell that it serves', error));
@@ -199,17 +219,24 @@ export class Upgrader {
     });
     const last = { phase: 'committed', ms: monotonicMs() - started } as const;
     tell(last);
-    const moving = monotonicMs();
+    const movingSince = monotonicMs();
     this.#phase = 'handing-off';
-    const account = await moveSessions(this.#service().workers, standby, this.#donor, handoffStepOf(request));
-    const sessions = { ...account, lost: account.lost + lostBefore };
-    const handedOff = { phase: 'handing-off', ms: monotonicMs() - moving } as const;
+    const moving = moveSessions(this.#service().workers, standby, this.#donor, handoffStepOf(request));
+    const account = await moving.catch((error) => {
+      log('error', 'system_error', failure("can't tell what became of the sessions", error));
+      return accountFor(undefined, []);
+    });
+    const sessions = { ...account, lost: account.lost + lostMeanwhile };
+    const handedOff = { phase: 'handing-off', ms: monotonicMs() - movingSince } as const;
     tell(handedOff);
     const done = { ...report, sessions, phases: [...report.phases, last, handedOff], keeper: outcome };
     logCommitted(done);
     const { to } = done;
-    standby.send({ type: 'report', report: { ...summary(request, 'committed'), to, sessions } });
-    this.#done.resolve();
+    try {
+      standby.send({ type: 'report', report: { ...summary(request, 'committed'), to, sessions } });
+    } catch (error) {
+      log('error', 'system_error', failure('the new version can not be told of the upgrade', error));
+    }
     return done;
   }
 }
@@ -223,6 +250,11 @@ function reportOf(
   const generation = keeper.generation + (checked ? 0 : 1);
   const sessions = accountFor(undefined, []);
   return { checked, from: packageVersion(), to: version, path: root, generation, phases, sessions };
+}
+
+/** The attempt has failed while this step of it waited. */
+function refuseIfEnding({ ending }: Standby): void {
+  if (ending) throw new RetryError('switching was not done in time');
 }
 
 function summary({ trigger }: UpgradeRequest, outcome: UpgradeSummary['outcome']): UpgradeSummary {

@@ -29,6 +29,12 @@ test('nobody dies: what was given was taken', () => {
   assert.equal(account.pauses, { longest_us: 900, p99_us: 800 });
 });
 
+test('what an unknown version counts is not lost', () => {
+  const unread = { ...worker(true, {}), unread: true };
+  assert.equal(outcome(worker(true, { sessions_given: 8, sessions_open: 2 }), unread), [8, 2, 0]);
+  assert.equal(outcome(unread, worker(true, { sessions_taken: 8, sessions_open: 8 })), [8, 0, 0]);
+});
+
 test('sessions that do not go are kept, with the reason', () => {
   const taker = worker(true, { sessions_taken: 8, sessions_open: 8 });
   const refused = worker(true, { sessions_given: 8, sessions_open: 2, sessions_staying: 2 });
