@@ -9,7 +9,7 @@ import type { Status } from '../master/status.ts';
 import { ask } from './client.ts';
 import { defaultSockets, isOurs, searchedDirectories } from './places.ts';
 
-/** One that says nothing for so long is not found, but can be named. Its worker has one second to tell its numbers. */
+/** One that says nothing for so long is not found, but can be named. */
 const silenceMs = 2_000;
 
 export interface ServiceChoice {

@@ -46,18 +46,24 @@ export function openControl(service: Service): void {
   try {
     const fd = held ?? listenAt(path ?? '', config.control === undefined);
     if (held === undefined) keeper.put(heldName, fd);
-    service.control = native.localAddress({ fd }).slice('unix:'.length);
+    service.control = pathOf(fd);
     const server = serveAdmin(fd, handlersOf(service));
     service.closeControl = () => new Promise((resolve) => server.close(() => resolve()));
   } catch (error) {
     if (config.control !== undefined && keeper.start === 0) throw error;
-    log('warn', 'system_error', failure('status and reload can not be asked for by command', error));
+    log('warn', 'system_error', failure('status, reload and upgrade can not be asked for by command', error));
   }
 }
 
-/** The end of the service: commands find nobody any more. */
-export function removeControl({ control }: Service): void {
-  if (control !== undefined) rmSync(control, { force: true });
+/** The end of the service: commands find nobody any more. Also of a socket that this master was told to stop before it could open. */
+export function removeControl({ control, keeper }: Service): void {
+  const held = keeper.held.get(heldName);
+  const path = control ?? (held === undefined ? undefined : pathOf(held));
+  if (path !== undefined) rmSync(path, { force: true });
+}
+
+function pathOf(fd: number): string {
+  return native.localAddress({ fd }).slice('unix:'.length);
 }
 
 function listenAt(path: string, isDefault: boolean): number {

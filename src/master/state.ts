@@ -34,6 +34,8 @@ export interface State {
   readonly worker?: { readonly id: number; readonly pid: number } | undefined;
   /** Set: a stop is under way, and sessions are ended at this time of CLOCK_MONOTONIC, which all processes share. */
   readonly drainUntilMs?: number | undefined;
+  /** Set: another version serves, and this is the one of the master that leaves. */
+  readonly leavingGeneration?: number | undefined;
   /** Directory of the demo's backend socket. */
   readonly demoDirectory?: string | undefined;
   /** Wall clock. */

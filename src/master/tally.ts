@@ -23,6 +23,8 @@ interface Page {
 
 const pageName = (id: number): string => `counted:${id}:page`;
 const pidfdName = (id: number, pid: number): string => `counted:${id}:pidfd:${pid}`;
+/** Of workers that start and die again and again; those that are asked for are the last. */
+const mostEnded = 64;
 const names = /^counted:(\d+):(?:page|pidfd:(\d+))$/;
 
 /** What a page says now. `fd` is borrowed. */
@@ -37,7 +39,7 @@ export class Tally {
   readonly #pages = new Map<number, Page>();
   /** By id of the worker that takes sessions, the one that gives them. */
   readonly #donors = new Map<number, number>();
-  /** The last word of those that have ended since this master began. */
+  /** The last word of those that have ended since this master began, oldest first; not of all. */
   readonly #ended = new Map<number, EngineCounters>();
   #lost = 0;
 
@@ -91,6 +93,8 @@ export class Tally {
     if (page === undefined) return;
     const counters = this.#read(page);
     this.#ended.set(id, counters);
+    const [oldest] = this.#ended.keys();
+    if (oldest !== undefined && this.#ended.size > mostEnded) this.#ended.delete(oldest);
     this.#lost += counters.sessions_open;
     // In this order: a master that dies in between leaves a page that its successor knows to be counted.
     const countersBefore = addCounters(endedCounters(counters), this.#state.current.countersBefore);

@@ -74,7 +74,7 @@ export class Workers {
   #taken: Promise<void> = Promise.resolve();
   /** Those who wait for a worker that serves. */
   readonly #onServing = new Set<() => void>();
-  #inventory: { readonly resolve: (fds: readonly number[]) => void; readonly died: () => void } | undefined;
+  #inventory: { readonly resolve: (fds: readonly number[]) => void; readonly fail: (why: string) => void } | undefined;
   #giving:
     | {
         readonly forward: (fds: readonly number[]) => void;
@@ -169,7 +169,11 @@ export class Workers {
     };
     const { revision } = next ?? this.#options.state.current;
     this.#applying = { revision, settle };
-    this.#sendPlan(worker, 'reconfigure', next);
+    try {
+      this.#sendPlan(worker, 'reconfigure', next);
+    } catch (error) {
+      settle(error as Error);
+    }
     await promise;
   }
 
@@ -183,32 +187,58 @@ export class Workers {
     if (worker === undefined || this.#told !== undefined) return '';
     const given = Promise.withResolvers<string>();
     this.#giving = { forward, given: given.resolve };
-    worker.send({ type: 'give', pauseAt });
+    try {
+      worker.send({ type: 'give', pauseAt });
+    } catch (error) {
+      given.resolve((error as Error).message);
+    }
     const refusal = await given.promise;
     this.#giving = undefined;
     return refusal;
   }
 
-  /** All sessions, written down: memfds that the caller has to wipe and to close. Rejects when the worker does not tell in time, or dies. */
+  /**
+   * All sessions, written down: memfds that the caller has to wipe and to close. None when it takes the worker too long: then nobody has
+   * looked at its sessions. Rejects when the worker can't tell, or dies.
+   */
   async inventory(): Promise<readonly number[]> {
     const worker = this.#worker;
     if (worker === undefined || !this.#ready) throw new RetryError('no worker is at work');
     const { promise, resolve, reject } = Promise.withResolvers<readonly number[]>();
     const fail = (why: string) => reject(new RetryError(why));
-    const limit = setTimeout(fail, inventoryLimitMs, 'the worker does not tell what sessions there are');
-    this.#inventory = { resolve, died: () => fail('the worker died before it could tell what sessions there are') };
-    worker.send({ type: 'inventory' });
+    const late = () => {
+      log('warn', 'system_error', {
+        error_msg: "can't look at the sessions",
+        error_desc: `the worker has not written them down within ${inventoryLimitMs / 1000} s`,
+      });
+      resolve([]);
+    };
+    const limit = setTimeout(late, inventoryLimitMs);
+    const waiting = { resolve, fail };
+    this.#inventory = waiting;
     try {
+      worker.send({ type: 'inventory' });
       return await promise;
     } finally {
       clearTimeout(limit);
-      this.#inventory = undefined;
+      // That of another upgrade may have come in its place.
+      if (this.#inventory === waiting) this.#inventory = undefined;
     }
   }
 
   #onInventory(fds: readonly number[]): void {
-    if (this.#inventory === undefined) for (const fd of fds) native.wipeInventory({ fd });
-    else this.#inventory.resolve(fds.map((fd) => native.duplicateFd({ fd })));
+    const waiting = this.#inventory;
+    const copies: number[] = [];
+    try {
+      if (waiting !== undefined) for (const fd of fds) copies.push(native.duplicateFd({ fd }));
+    } catch (error) {
+      for (const fd of copies) native.closeFd({ fd });
+      for (const fd of fds) native.wipeInventory({ fd });
+      waiting?.fail(`can't take the worker's sessions down: ${(error as Error).message}`);
+      return;
+    }
+    if (waiting === undefined) for (const fd of fds) native.wipeInventory({ fd });
+    else waiting.resolve(copies);
   }
 
   /** The worker takes sessions of another one. Descriptors are borrowed. */
@@ -237,13 +267,15 @@ export class Workers {
     this.#expectReady();
     try {
       const { handshakeThreads, relayThreads } = state.current.config;
+      // Also where none comes of it: its page counts as that of a worker that has ended, which no other may share.
+      state.update({ nextWorkerId: id + 1 });
       tally.open(id, handshakeThreads + relayThreads);
       const worker = spawnWorker(id, keeper, {
         onMessage: (message, fds) => this.#onMessage(message, fds),
         onEnd: (end) => this.#onEnd(id, worker.pid, end),
       });
       this.#worker = worker;
-      state.update({ nextWorkerId: id + 1, worker: { id, pid: worker.pid } });
+      state.update({ worker: { id, pid: worker.pid } });
       log('info', 'worker', { worker_state: 'spawned', worker_id: id, worker_pid: worker.pid });
       if (worker.pid !== noProcess) {
         tally.started(id, worker.pid);
@@ -356,7 +388,7 @@ export class Workers {
     this.#worker = undefined;
     this.#ready = false;
     tally.ended(id);
-    this.#inventory?.died();
+    this.#inventory?.fail('the worker died before it could tell what sessions there are');
     this.#giving?.given('');
     clearTimeout(this.#readyTimer);
     this.#applying?.settle(new RetryError('the worker died over the new configuration', { hint: 'see the log' }));

@@ -66,7 +66,7 @@ interface Events {
   stopped: {
     readonly sessions_total: number;
     readonly sessions_cut: number;
-    /** Of the last worker; left out where there were none. Directions of sessions that the kernel did not take. */
+    /** Of all workers; left out where there were none. Directions of sessions that the kernel did not take. */
     readonly offloads_refused?: number | undefined;
     /** Sessions that ended because the kernel can't renew keys. */
     readonly rekeys_impossible?: number | undefined;
@@ -102,6 +102,20 @@ interface Events {
     readonly sessions_moved?: number;
     readonly sessions_kept?: number;
     readonly sessions_lost?: number;
+    /** Why sessions were kept. */
+    readonly kept_reason?: string | undefined;
+    /** Of those that have moved: by whom they are carried, in both directions or in one. */
+    readonly moved_kernel?: number;
+    readonly moved_userspace?: number;
+    readonly moved_kernel_tx?: number;
+    readonly moved_kernel_rx?: number;
+    /** Connections whose handshake was under way: ended it in the old worker, have moved since, are still at it. */
+    readonly handshakes_finished?: number;
+    readonly handshakes_moved?: number;
+    readonly handshakes_open?: number;
+    /** How long sessions stood still. */
+    readonly pause_longest_us?: number;
+    readonly pause_p99_us?: number;
     readonly error_msg?: string;
   };
   /** Another master serves; this one's sessions go on until they end. */

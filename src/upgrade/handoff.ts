@@ -10,7 +10,8 @@ import type { Standby } from './standby.ts';
 import type { Testimony, Witness } from './witness.ts';
 
 const pollMs = 5;
-/** Without a session that moves; longer than a worker takes to give up (src/worker/worker.ts). */
+/** For the first session to move, and for the next: longer than a worker takes to give up (src/worker/worker.ts). */
+const firstLimitMs = 13_000;
 const stuckLimitMs = 5_000;
 /** For the books of both sides to agree. */
 const settleLimitMs = 1_000;
@@ -32,7 +33,10 @@ export async function moveSessions(
   };
   const given = workers.give(forward, pauseAt);
   let over = false;
-  const refusal = await Promise.race([given, donor === undefined ? given : untilStuck(donor, () => over)]);
+  const refusal = await Promise.race([
+    given,
+    donor === undefined ? given : untilStuck(donor, () => over, firstLimitMs),
+  ]);
   over = true;
   const sessions = await settledAccount(donor, () => standby.takers);
   return sessions.kept > 0 && refusal !== '' ? { ...sessions, reason: refusal } : sessions;
@@ -56,13 +60,21 @@ function agree(donor: Testimony | undefined, takers: readonly Testimony[]): bool
   return living.every((each) => each?.counters.handoffs_open === 0);
 }
 
-/** Settles when no session has gone for a while, or when it is `over`. */
-export async function untilStuck(donor: Witness, over: (now: Testimony) => boolean): Promise<string> {
-  let last = -1;
-  for (let movedAt = performance.now(); performance.now() - movedAt < stuckLimitMs; await wait(pollMs)) {
+/** Settles when no session has gone for a while, or when it is `over`. `firstMs`: how long the first one may take. */
+export async function untilStuck(
+  donor: Witness,
+  over: (now: Testimony) => boolean,
+  firstMs = stuckLimitMs,
+): Promise<string> {
+  let last = donor.read().counters.sessions_given;
+  let limitMs = firstMs;
+  for (let movedAt = performance.now(); performance.now() - movedAt < limitMs; await wait(pollMs)) {
     const now = donor.read();
     if (over(now)) break;
-    if (now.counters.sessions_given > last) movedAt = performance.now();
+    if (now.counters.sessions_given > last) {
+      movedAt = performance.now();
+      limitMs = stuckLimitMs;
+    }
     last = now.counters.sessions_given;
   }
   return '';

@@ -28,7 +28,10 @@ export interface Handover {
 export async function leave(service: Service, handover?: Handover): Promise<void> {
   const { keeper, setup, state, tally, workers } = service;
   const id = state.current.worker?.id ?? 0;
-  log('info', 'leaving', { generation: keeper.generation });
+  // The keeper counts on; a master that follows this one is of the same generation.
+  const { leavingGeneration: generation = keeper.generation } = state.current;
+  if (state.current.leavingGeneration === undefined) state.update({ leavingGeneration: generation });
+  log('info', 'leaving', { generation });
   const asked = service.closeControl();
   for (const { heldName, fd } of setup.listeners) {
     keeper.drop(heldName);

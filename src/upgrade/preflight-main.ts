@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Run by a serving master out of the installation that it may upgrade to: whether this version loads here and takes the configuration,
-// certificates and ticket keys as they are in memory. Also whether it can read the
-// sessions that there are. Stdin has a Question as JSON, with descriptors 3 and up; stdout gets a Verdict.
+// certificates and ticket keys as they are in memory, and whether it can read the sessions that there are. Stdin has a Question as JSON,
+// with descriptors 3 and up; stdout gets a Verdict.
 import { readFileSync } from 'node:fs';
 import type { Examined } from '../native.ts';
 import { checkRuntime } from '../runtime.ts';

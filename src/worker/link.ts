@@ -36,7 +36,11 @@ interface Packet {
 export function openLink<Outgoing extends { readonly type: string }, Incoming extends { readonly type: string }>(
   options: LinkOptions<Incoming>,
 ): Link<Outgoing> {
+  /** For the message that follows. */
   let early: number[] = [];
+  const closeEarly = (): void => {
+    for (const fd of early.splice(0)) native.closeFd({ fd });
+  };
   const receive = (text: string, fds: readonly number[]): void => {
     const packet = JSON.parse(text) as Packet;
     if (packet.v !== controlVersion) {
@@ -60,6 +64,7 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
   let open = true;
   const onClose = (): void => {
     open = false;
+    closeEarly();
     options.onClose();
   };
   const channel = native.openChannel({ fd: options.fd, onMessage: receive, onClose });
@@ -67,7 +72,10 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
     send: (message, fds = []) => {
       if (open) sendMessage(channel, message, fds);
     },
-    close: () => channel.close(),
+    close: () => {
+      closeEarly();
+      channel.close();
+    },
   };
 }
 

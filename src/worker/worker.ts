@@ -17,6 +17,8 @@ const channelFd = 3;
 const resolveLimitMs = 2_000;
 /** For the next session to go to the other worker. */
 const giveLimitMs = 2_000;
+/** For the first: the other worker may take so long to listen (kListenMs in native/relay/handoff.cc). Then no thread gives any more. */
+const firstGiveLimitMs = 10_500;
 const givePollMs = 5;
 /** Numbers of workers in connection ids (native/connection_id.h). */
 const mostWorkers = 2 ** 24;
@@ -75,7 +77,11 @@ function obey(
       service?.engine.takeInventory();
       return service;
     case 'give':
-      if (service?.configured) void give(link, service, message.pauseAt);
+      if (service?.configured) {
+        give(link, service, message.pauseAt).catch((error) =>
+          log('error', 'system_error', failure("can't tell what became of the sessions", error)),
+        );
+      }
       return service;
     case 'take':
       take(service, fds, message.pauseAt);
@@ -97,6 +103,10 @@ function obey(
       return service;
     case 'reopen_log':
       for (const fd of fds) native.reopenLog({ fd });
+      return service;
+    default:
+      // A newer master's: what we don't know costs no session.
+      for (const fd of fds) native.closeFd({ fd });
       return service;
   }
 }
@@ -187,26 +197,53 @@ function withAddresses({ plan }: WorkerPlan, resolver: Resolver) {
   return plan.listeners.map((listener) => ({ ...listener, backendAddresses: resolver.addresses(listener.id) }));
 }
 
-/** One pair for each relay thread: sessions go from thread to thread, past JavaScript. */
 async function give(link: Link<ToMaster>, service: Service, pauseAt?: HandoffStep): Promise<void> {
   const { engine } = service;
   service.pauseAt = pauseAt;
-  const pairs = Array.from({ length: engine.relayThreads() }, () => native.socketPair());
-  const theirs = pairs.map(({ b }) => b);
-  link.send({ type: 'giving' }, theirs);
-  // Nobody else may hold an end: the death of either side must be seen at the other.
-  for (const fd of theirs) native.closeFd({ fd });
-  engine.giveSessions({ fds: pairs.map(({ a }) => a), ...limitsAt(pauseAt) });
+  try {
+    beginGiving(link, engine, pauseAt);
+  } catch (error) {
+    const told = failure("can't give the sessions away", error);
+    log('error', 'system_error', told);
+    link.send({ type: 'given', refusal: told.error_desc });
+    return;
+  }
   let last = readCounters(engine);
   let movedAt = performance.now();
+  // A test that stops it there knows that both sides listen.
+  let limitMs = pauseAt === undefined ? firstGiveLimitMs : giveLimitMs;
   const more = () => last.sessions_open > last.sessions_staying && engine.givingThreads() > 0;
-  while (more() && performance.now() - movedAt < giveLimitMs) {
+  while (more() && performance.now() - movedAt < limitMs) {
     await wait(givePollMs);
     const now = readCounters(engine);
-    if (now.sessions_given > last.sessions_given) movedAt = performance.now();
+    if (now.sessions_given > last.sessions_given) {
+      movedAt = performance.now();
+      limitMs = giveLimitMs;
+    }
     last = now;
   }
   link.send({ type: 'given', refusal: engine.handoffRefusal() });
+}
+
+/** One pair for each relay thread: sessions go from thread to thread, past JavaScript. Throws when there can be none; then all is as before. */
+function beginGiving(link: Link<ToMaster>, engine: Engine, pauseAt?: HandoffStep): void {
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  try {
+    for (let thread = 0; thread < engine.relayThreads(); thread++) {
+      const { a, b } = native.socketPair();
+      ours.push(a);
+      theirs.push(b);
+    }
+    link.send({ type: 'giving' }, theirs);
+  } catch (error) {
+    for (const fd of ours) native.closeFd({ fd });
+    throw error;
+  } finally {
+    // Nobody else may hold an end: the death of either side must be seen at the other.
+    for (const fd of theirs) native.closeFd({ fd });
+  }
+  engine.giveSessions({ fds: ours, ...limitsAt(pauseAt) });
 }
 
 function take(service: Service | undefined, fds: readonly number[], pauseAt?: HandoffStep): void {
