@@ -31,13 +31,17 @@ export function serve(calls: Calls): void {
   process.on('disconnect', () => process.exit());
 }
 
+const endLimitMs = 5_000;
+
 /** In the parent. */
 export class Helper<C extends Calls> {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #next = 0;
+  /** Why nobody answers any more. */
+  #ended: Error | undefined;
 
-  /** Starts scripts/bench.d/`file`, with its own heap statistics and nothing else of ours. */
+  /** Starts scripts/bench.d/`file` as a process of its own. */
   constructor(file: string) {
     this.#child = fork(new URL(file, import.meta.url), { serialization: 'advanced' });
     this.#child.on('message', ({ id, value, error }: Answer) => {
@@ -47,22 +51,29 @@ export class Helper<C extends Calls> {
       else call?.reject(new Error(`${file}: ${error}`));
     });
     this.#child.on('exit', (code, signal) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`${file} ended with ${code ?? signal}`));
+      this.#ended = new Error(`${file} ended with ${code ?? signal}`);
+      for (const { reject } of this.#waiting.values()) reject(this.#ended);
     });
   }
 
   call<K extends keyof C & string>(name: K, ...[argument]: Parameters<C[K]>): Promise<Awaited<ReturnType<C[K]>>> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const call = Promise.withResolvers<unknown>();
     const id = this.#next++;
     this.#waiting.set(id, call);
-    this.#child.send({ id, name, argument } satisfies Question);
+    this.#child.send({ id, name, argument } satisfies Question, (error) => {
+      if (error !== null) call.reject(error);
+    });
     return call.promise as Promise<Awaited<ReturnType<C[K]>>>;
   }
 
+  /** SIGKILL for one that does not end in time. */
   async end(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'exit');
-    this.#child.disconnect();
+    if (this.#child.connected) this.#child.disconnect();
+    const limit = setTimeout(() => this.#child.kill('SIGKILL'), endLimitMs);
     await ended;
+    clearTimeout(limit);
   }
 }

@@ -45,7 +45,7 @@ function subjectOf(proxy: RunningProxy): Subject {
       return `from clients ${words(sessions?.from_client)}; to clients ${words(sessions?.to_client)}`;
     },
     round: async () => {
-      const old = descendants(proxy.keeperPid);
+      const { master, worker } = (await ask(control, { command: 'status' })) as Status;
       const passed: (Phase & { readonly atUs: number })[] = [];
       const onProgress = (progress: object) => {
         const { phase, ms } = progress as { readonly phase: string; readonly ms: number };
@@ -56,8 +56,8 @@ function subjectOf(proxy: RunningProxy): Subject {
         { command: 'upgrade', check: false, timeoutMs: 60_000 },
         onProgress,
       )) as UpgradeReport;
-      // With what stays the old worker does.
-      if (report.sessions.kept === 0) await gone(old);
+      // With what stays the old worker does; so do those that earlier rounds have left behind.
+      if (report.sessions.kept === 0) await gone([master.pid, ...(worker === null ? [] : [worker.pid])]);
       return roundOf(report, passed);
     },
   };

@@ -82,8 +82,7 @@ export async function measureRounds(kind: SubjectKind, options: RoundsOptions): 
     const result = await new Measurement(subject, load, options).run();
     return result;
   } finally {
-    await load.end();
-    await subject?.stop();
+    await load.end().finally(() => subject?.stop());
   }
 }
 

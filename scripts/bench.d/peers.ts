@@ -212,8 +212,18 @@ async function start(kind: PeerKind, options: SubjectOptions): Promise<Subject> 
     for (const pid of running.pids()) process.kill(pid, 'SIGKILL');
   };
   process.on('exit', killAll);
+  const stop = async () => {
+    process.off('exit', killAll);
+    killAll();
+    while (running.pids().length > 0) await wait(20);
+    rmSync(folder, { recursive: true, force: true });
+  };
   running.start(kind.command(place));
-  await accepting(place, running);
+  if (!(await accepts(place))) {
+    const output = readFileSync(join(folder, 'output'), 'utf8');
+    await stop();
+    throw new Error(`it does not listen:\n${output}`);
+  }
   const file = kind.pidFile?.(place);
   if (file !== undefined) running.adopt(readPid(file) ?? 0);
   return {
@@ -227,27 +237,21 @@ async function start(kind: PeerKind, options: SubjectOptions): Promise<Subject> 
       await wait(until - performance.now());
       return { phases: [] };
     },
-    stop: async () => {
-      process.off('exit', killAll);
-      killAll();
-      while (running.pids().length > 0) await wait(20);
-      rmSync(folder, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 
-async function accepting({ port, folder }: Place, running: Running): Promise<void> {
+async function accepts({ port }: Place): Promise<boolean> {
   for (let i = 0; i < 250; i++) {
     const socket = net.connect(port, '127.0.0.1');
     const connected = await new Promise((resolve) => {
       socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
     });
     socket.destroy();
-    if (connected === true) return;
+    if (connected === true) return true;
     await wait(20);
   }
-  for (const pid of running.pids()) process.kill(pid, 'SIGKILL');
-  throw new Error(`it does not listen:\n${readFileSync(join(folder, 'output'), 'utf8')}`);
+  return false;
 }
 
 /** Debian's packages, where they are missing. Services that their installation has started are ended. Throws when they can't be had. */
