@@ -14,6 +14,8 @@ export interface CountedWorker {
   readonly counters: EngineCounters;
 }
 
+export type EndedWorker = Pick<CountedWorker, 'id' | 'counters'>;
+
 interface Page {
   readonly fd: number;
   pid: number;
@@ -100,6 +102,19 @@ export class Tally {
     const countersBefore = addCounters(endedCounters(counters), this.#state.current.countersBefore);
     this.#state.update({ countersBefore, counted: id });
     this.#drop(id);
+  }
+
+  /** Workers of this master with this number or a later one that have ended. */
+  endedFrom(first: number): readonly EndedWorker[] {
+    return [...this.#ended].filter(([id]) => id >= first).map(([id, counters]) => ({ id, counters }));
+  }
+
+  /** One that another master has seen the end of. */
+  addEnded(id: number, counters: EngineCounters): void {
+    if (this.#pages.has(id) || this.#ended.has(id)) return;
+    this.#ended.set(id, counters);
+    const { countersBefore } = this.#state.current;
+    this.#state.update({ countersBefore: addCounters(endedCounters(counters), countersBefore) });
   }
 
   /** Sessions go from the one to the other. */

@@ -6,6 +6,7 @@ import type { Service } from '../master/service.ts';
 import type { Tally } from '../master/tally.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { knownCounters } from '../worker/counters.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import { settledAccount, untilStuck } from './handoff.ts';
 import { type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
@@ -125,6 +126,7 @@ function obey(
         const [page, pidfd] = fds.slice(2 * index, 2 * index + 2);
         if (page !== undefined && pidfd !== undefined) tally.add(id, pid, page, pidfd);
       }
+      for (const { id, counters } of message.ended ?? []) tally.addEnded(id, knownCounters(counters));
       books.known = { from, trigger };
       books.donor = Witness.of(
         tally,

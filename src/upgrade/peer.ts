@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the serving master and the candidate say to each other, over a socket pair of their own.
+import type { EndedWorker } from '../master/tally.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
 import type { UpgradeSummary, UpgradeTrigger } from './report.ts';
 
@@ -30,6 +31,8 @@ export type ToCandidate =
       readonly trigger: UpgradeTrigger;
       /** Those that live, with the descriptors of each in their order. */
       readonly workers: readonly PeerWorker[];
+      /** Those that have come and gone meanwhile. */
+      readonly ended?: readonly EndedWorker[];
       /** Number of the one whose sessions are to move. */
       readonly donor?: number | undefined;
       /** Where it has started workers meanwhile. */

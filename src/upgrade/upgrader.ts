@@ -177,7 +177,8 @@ export class Upgrader {
       const found = tally.descriptorsOf(id);
       return found === undefined ? [] : [found.page, found.pidfd];
     });
-    standby.send({ type: 'committing', ...known, workers: living, donor: this.#donor?.id }, fds);
+    const ended = tally.endedFrom(firstWorkerId);
+    standby.send({ type: 'committing', ...known, workers: living, ended, donor: this.#donor?.id }, fds);
     keeper.commit();
     await standby.committed;
   }

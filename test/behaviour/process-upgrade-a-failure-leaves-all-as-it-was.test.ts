@@ -64,6 +64,18 @@ test('a path that is no installation', async () => {
   await fails(/no installation of ironsocket: it has no package.json/, '--to', '/usr');
 });
 
+test('a package.json that is none, a dependency that is missing, a keeper that is no program', async (t) => {
+  await fails(/its package.json is not JSON/, '--to', spoilt(t, 'package.json', '{'));
+  await fails(/its package.json is not that of ironsocket/, '--to', spoilt(t, 'package.json', 'null'));
+  const copy = otherVersion('9.9.9', (directory) => {
+    chmodSync(join(directory, 'build/Release/keeper'), 0o644);
+  });
+  t.after(copy.remove);
+  await fails(/build\/Release\/keeper can't be run/, '--to', copy.directory);
+  rmSync(join(copy.directory, 'node_modules'));
+  await fails(/commander, which it needs, is not there/, '--to', copy.directory);
+});
+
 test('no keeper, no addon, an addon that can not be loaded', async (t) => {
   const copy = otherVersion('9.9.9', (directory) => rmSync(join(directory, 'build/Release/keeper')));
   t.after(copy.remove);
@@ -151,7 +163,9 @@ test('a candidate that is killed while it starts, and the serving master as well
   const candidate = Number((await proxy.log.waitFor({ event: 'startup' }, { from })).pid);
   process.kill(master, 'SIGKILL');
   await proxy.log.waitFor({ event: 'ready' }, { from });
-  assert.is((await second).code, 71);
+  const { code, stderr } = await second;
+  assert.is(code, 71);
+  assert.match(stderr, /"ironsocket status" tells what became of the upgrade/);
   assert.equal(await survivors([candidate]), []);
   await say(client, 'the same worker');
   await serves(proxy);

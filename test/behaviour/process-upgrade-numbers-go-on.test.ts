@@ -3,6 +3,7 @@
 // twice; what is lost is told, and who is still leaving.
 // Not in the kernel lab: who counts is the same with every engine.
 import { once } from 'node:events';
+import { renameSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -14,7 +15,7 @@ import { startEcho } from '../helpers/backends.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
-import { upgradeByCommand } from '../helpers/upgrade.ts';
+import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
 
 const echo = await startEcho();
 const gauges = ['connections_open', 'handshakes_open', 'sessions_open', 'sessions_staying', 'handoffs_open'];
@@ -118,6 +119,31 @@ test('numbers of a worker and of masters that were killed stay', async (t) => {
     ids.join(),
   );
   for (const client of after) client.peer.reset();
+});
+
+test('numbers of a worker that came and went while the new version started stay', async (t) => {
+  const proxy = await serving(t);
+  const slow = otherVersion('9.9.9', (directory) => {
+    const main = join(directory, 'dist/master/main.js');
+    renameSync(main, join(directory, 'dist/master/later.js'));
+    const wait = `while (!existsSync('${directory}/go')) await new Promise((r) => setTimeout(r, 5));`;
+    writeFileSync(main, `import { existsSync } from 'node:fs'; ${wait} await import('./later.js');`);
+  });
+  t.after(slow.remove);
+  let from = proxy.log.lines.length;
+  const upgrade = upgradeByCommand(proxy, '--to', slow.directory);
+  await proxy.log.waitFor({ event: 'upgrade', phase: 'preflight' }, { from });
+  for (let round = 0; round < 2; round++) {
+    from = proxy.log.lines.length;
+    process.kill(proxy.workerPid(), 'SIGKILL');
+    await proxy.log.waitFor({ worker_state: 'spawned' }, { from });
+    if (round === 0) await open(proxy);
+  }
+  writeFileSync(join(slow.directory, 'go'), '');
+  const { code, stderr } = await upgrade;
+  assert.is(code, 0, stderr);
+  const { counters, sessions } = await statusOf(proxy);
+  assert.equal([counters.sessions_total, counters.connections_accepted, sessions.open], [count, count, 0]);
 });
 
 test('a handshake that is under way is told, and by status the worker that waits for it', async (t) => {
