@@ -91,6 +91,9 @@ test(
     const client = talk(proxy.port);
     limit(1_024);
     (await client).peer.reset();
+    // No number comes twice, also not that of one that could not be started.
+    const [, next] = proxy.log.all({ event: 'worker', worker_state: 'spawned' });
+    assert.ok(Number(next?.worker_id) > 2);
   },
   { skip: process.geteuid?.() === 0 ? undefined : "only root may change another process's limits" },
 );

@@ -27,7 +27,8 @@ function spoilReader(directory: string): void {
   writeFileSync(file, addon);
 }
 
-for (const { proxy, version, label, engine } of await variants({ listeners: [{ backend: echo.address }] })) {
+const all = await variants({ listeners: [{ backend: echo.address }] });
+for (const { proxy, version, label, engine } of all) {
   const count = 30;
   const open = async () => {
     const clients = await Promise.all(
@@ -76,5 +77,23 @@ for (const { proxy, version, label, engine } of await variants({ listeners: [{ b
     );
     for (const client of clients) await say(client, 'after');
     for (const client of clients) client.peer.reset();
+  });
+}
+
+for (const { proxy, version } of all.slice(0, 1)) {
+  test('a worker that does not write them down in time is told, and refuses nothing', async () => {
+    const client = await RawTlsClient.connect({ port: proxy.port, version });
+    const worker = proxy.workerPid();
+    process.kill(worker, 'SIGSTOP');
+    const late = await upgradeByCommand(proxy, '--check').finally(() => process.kill(worker, 'SIGCONT'));
+    assert.is(late.code, 0, late.stderr);
+    const unseen = late.report?.check?.unseen ?? 0;
+    // Those of the tests before may still be about to end.
+    assert.ok(late.report?.check?.move === 0 && unseen >= 1, `${unseen} unseen`);
+    // What it writes after that is nobody's.
+    const { report } = await upgradeByCommand(proxy, '--check');
+    assert.ok((report?.check?.move ?? 0) >= 1);
+    assert.is(report?.check?.unseen, 0);
+    client.peer.reset();
   });
 }

@@ -209,6 +209,8 @@ if (!kernel) {
     for (const session of sessions) await session.check();
     process.kill(who.master, 'SIGKILL');
     await proxy.log.waitFor({ event: 'worker', worker_state: 'adopted', worker_pid: who.worker }, { from });
+    const [before] = proxy.log.all({ event: 'leaving', pid: who.master });
+    assert.is((await proxy.log.waitFor({ event: 'leaving' }, { from })).generation, before?.generation);
     for (const session of sessions) await session.check();
     for (const session of sessions) session.close();
     await proxy.log.waitFor({ event: 'left' }, { from });
