@@ -29,6 +29,9 @@ const pidfdName = (id: number, pid: number): string => `counted:${id}:pidfd:${pi
 const mostEnded = 64;
 const names = /^counted:(\d+):(?:page|pidfd:(\d+))$/;
 
+const ofMoving = ['sessions_open', 'sessions_given', 'sessions_taken', 'handoffs_open'] as const;
+const mostReads = 10;
+
 /** What a page says now. `fd` is borrowed. */
 export function readPage(fd: number): { readonly counters: EngineCounters; readonly pauses: Pauses } {
   const { counters, pauses } = native.readCounters({ fd });
@@ -150,14 +153,29 @@ export class Tally {
   /** Of all workers that there have been; what is open, of those that live. */
   get totals(): EngineCounters {
     // Donors come first: what moves meanwhile shows twice, which can be told, and not never.
-    const read = new Map(this.workers.map(({ id, counters }) => [id, counters]));
+    const read = new Map(this.#moment().map(({ id, counters }) => [id, counters]));
     let sum = addCounters(knownCounters({}), this.#state.current.countersBefore);
     for (const counters of read.values()) sum = addCounters(sum, counters);
     for (const [recipient, donor] of this.#donors) {
-      const [to, from] = [read.get(recipient), read.get(donor)];
+      const ended = this.#ended.get(donor);
+      const [to, from] = [read.get(recipient), read.get(donor) ?? (ended && endedCounters(ended))];
       if (to !== undefined && from !== undefined) sum = withoutOverlap(sum, from, to);
     }
     return sum;
+  }
+
+  /** Workers count on while they are read: where sessions move, the same twice is how things stood at one moment. */
+  #moment(): readonly CountedWorker[] {
+    let now = this.workers;
+    for (let tries = 0; this.#donors.size > 0 && tries < mostReads; tries++) {
+      const before = now;
+      now = this.workers;
+      const same = now.every(({ counters }, index) =>
+        ofMoving.every((name) => counters[name] === before[index]?.counters[name]),
+      );
+      if (same) break;
+    }
+    return now;
   }
 
   #read({ fd }: Page): EngineCounters {

@@ -34,15 +34,22 @@ export function endedCounters(counters: EngineCounters): EngineCounters {
   return Object.fromEntries(entries) as EngineCounters;
 }
 
-/** Sessions that the one worker owns already, and the other one has not yet crossed out: they must not count twice. */
+/**
+ * Sessions that the one worker owns already, and the other one has not yet crossed out, must not count twice; those that it has crossed
+ * out, and the new owner has not yet counted, must count. A donor that has ended has nothing open.
+ */
 export function withoutOverlap(sum: EngineCounters, donor: EngineCounters, recipient: EngineCounters): EngineCounters {
-  const between = (taken: keyof EngineCounters, given: keyof EngineCounters): number =>
-    Math.max(0, Math.min(recipient[taken] - donor[given], donor.sessions_open));
+  const between = (taken: keyof EngineCounters, given: keyof EngineCounters): number => {
+    const ahead = recipient[taken] - donor[given];
+    if (ahead < 0) return recipient.handoffs_open > 0 ? ahead : 0;
+    return Math.min(ahead, donor.sessions_open);
+  };
   const kernel = between('sessions_taken_kernel', 'sessions_given_kernel');
   const all = between('sessions_taken', 'sessions_given');
   return {
     ...sum,
-    connections_open: sum.connections_open - all,
+    // The new owner counts connections before it answers.
+    connections_open: sum.connections_open - Math.max(0, all),
     sessions_open: sum.sessions_open - all,
     sessions_kernel: sum.sessions_kernel - kernel,
     sessions_kernel_tx:

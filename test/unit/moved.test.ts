@@ -94,3 +94,14 @@ test('a session on its way, which both count for a moment, counts once', () => {
   assert.equal([sum.sessions_open, sum.connections_open], [6, 7]);
   assert.equal(openByEngine(sum), { kernel: 2, userspace: 3, kernel_tx: 1, kernel_rx: 0 });
 });
+
+test('a session on its way, which none counts for a moment, counts as well', () => {
+  const donor = knownCounters({ sessions_open: 2, connections_open: 2, sessions_given: 8 });
+  const counts = { sessions_open: 5, connections_open: 8, sessions_taken: 5 };
+  const taking = knownCounters({ ...counts, handoffs_open: 2 });
+  const sum = withoutOverlap(addCounters(donor, taking), donor, taking);
+  assert.equal([sum.sessions_open, sum.connections_open], [10, 10]);
+  // Later no session is on its way any more.
+  const over = knownCounters(counts);
+  assert.is(withoutOverlap(addCounters(donor, over), donor, over).sessions_open, 7);
+});
