@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Upgrades under streams, and at a random moment of each a process is killed: sessions whose socket it had not are whole, and the next
 // upgrade works. IRONSOCKET_TEST_SEED repeats a run.
+// In the kernel lab on the newest alone: who dies when is the same with every kernel.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import * as assert from 'uvu/assert';

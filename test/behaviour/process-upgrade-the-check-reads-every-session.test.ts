@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // `upgrade --check`: the other version tries to read every session, and nothing changes; what it can't read is named, and an upgrade to it
 // is refused.
+// In the kernel lab on the newest alone: frames are the same with every kernel.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
