@@ -34,7 +34,10 @@ void Keeper::OnMasterEnd(Master* master, int status) {
   master->channel.reset();
   master->ready = false;
   const std::string reason = ReasonOf(status);
-  if (master->role == Role::kCandidate) return RemoveCandidate(master, reason);
+  if (master->role == Role::kCandidate) {
+    ::kill(-pid, SIGKILL);  // its group: a worker that it had no time to put here
+    return RemoveCandidate(master, reason);
+  }
   if (master->role == Role::kServing) EndCandidate("the serving master died");
   if (master->end_by || state_.leave_at) return Remove(master);
   if (master->ever_ready) return ScheduleStart(master, reason);
