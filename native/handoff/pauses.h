@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// How long sessions stood still on their way: from the moment the donor let go of them to their
-// first turn with the recipient. Any thread adds and reads.
+// How long sessions stood still on their way: from the moment the donor let go of them to the
+// recipient's answer that it has them. Those adopted from a dead donor are not in it. Any thread
+// adds and reads.
 #pragma once
 
 #include <algorithm>

@@ -57,12 +57,13 @@ class RelayThread {
   void EndSessions();
   // All sessions, also those that come later, go to the relay thread of another worker that has the
   // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed, at most `most` in a
-  // batch. After `answers` batches the recipient lets the next wait for the donor's end.
+  // batch.
   void GiveSessions(UniqueFd fd, uint32_t most);
   // Writes down all sessions, in slices between which it does its other work. `done` is called by
   // the thread, at the latest when it ends.
   void TakeInventory(std::function<void(UniqueFd)> done);
   void StopGiving();  // who takes back must not give at the same time
+  // The recipient's side. For tests: after `answers` batches the next waits for the donor's end.
   void TakeSessions(UniqueFd fd, uint32_t answers);
   void Stop();
   void Join();
