@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "counter_page.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -18,7 +13,6 @@ constexpr uint64_t kMagic = 0x31'00'74'6e'75'6f'43'49;  // "ICount" and the vers
 constexpr size_t kMostNames = 64 * 1024;
 constexpr size_t kMostThreads = 4096;
 constexpr size_t kLine = 64;
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
 
 constexpr size_t RoundUp(size_t size) { return (size + kLine - 1) / kLine * kLine; }
 
@@ -58,40 +52,17 @@ struct CounterLayout {
 
 namespace {
 
-// A page mapped whole, with a head that fits its size.
-class Mapping {
- public:
-  Mapping(int fd, int protection) {
-    struct stat status;
-    const int seals = fcntl(fd, F_GET_SEALS);
-    // Without the seals whoever holds it could cut it under our feet.
-    if (seals < 0 || (seals & kSeals) != kSeals || fstat(fd, &status) != 0) return;
-    size_ = static_cast<size_t>(status.st_size);
-    if (size_ < sizeof layout_) return;
-    void* mapped = mmap(nullptr, size_, protection, MAP_SHARED, fd, 0);
-    if (mapped == MAP_FAILED) return;
-    data_ = static_cast<uint8_t*>(mapped);
-    std::memcpy(&layout_, data_, sizeof layout_);
-    good_ = layout_.IsSound() && layout_.size() == size_;
-  }
-  ~Mapping() {
-    if (data_) munmap(data_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
+// Whether it is a page, with a head that fits its size.
+bool ReadLayout(const SealedMapping& page, CounterLayout* layout) {
+  if (!page.good() || page.bytes().size() < sizeof *layout) return false;
+  std::memcpy(layout, page.bytes().data(), sizeof *layout);
+  return layout->IsSound() && layout->size() == page.bytes().size();
+}
 
-  bool good() const { return good_; }
-  const CounterLayout& layout() const { return layout_; }
-  uint8_t* data() const { return data_; }
-  size_t size() const { return size_; }
-  uint8_t* Release() { return std::exchange(data_, nullptr); }
-
- private:
-  CounterLayout layout_;
-  uint8_t* data_ = nullptr;
-  size_t size_ = 0;
-  bool good_ = false;
-};
+template <class T>
+std::span<const uint8_t> BytesOf(const T& value) {
+  return {reinterpret_cast<const uint8_t*>(&value), sizeof value};
+}
 
 }  // namespace
 
@@ -101,10 +72,6 @@ CounterPage::CounterPage(uint32_t threads)
       pauses_(own_.get()),
       parts_(own_.get() + PauseHistogram::kCells) {}
 
-CounterPage::~CounterPage() {
-  if (mapped_) munmap(mapped_, mapped_size_);
-}
-
 int CounterPage::Make(std::span<const std::string> names, uint32_t threads, UniqueFd* out) {
   std::string text;
   for (const std::string& name : names) text.append(name).push_back('\n');
@@ -112,29 +79,27 @@ int CounterPage::Make(std::span<const std::string> names, uint32_t threads, Uniq
   if (names.size() != layout.counters || !layout.IsSound()) return -EINVAL;
   UniqueFd fd(memfd_create("ironsocket-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(layout.size())) != 0) return -errno;
-  const auto write = [&](const void* bytes, size_t size, size_t at) {
-    return pwrite(fd.get(), bytes, size, static_cast<off_t>(at)) == static_cast<ssize_t>(size);
-  };
-  if (!write(&layout, sizeof layout, 0) || !write(text.data(), text.size(), layout.names_at())) {
-    return errno != 0 ? -errno : -ENOSPC;
-  }
-  if (fcntl(fd.get(), F_ADD_SEALS, kSeals | F_SEAL_SEAL) != 0) return -errno;
+  if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals | F_SEAL_SEAL) != 0) return -errno;
+  int error = WriteAt(fd.get(), BytesOf(layout), 0);
+  const std::span<const uint8_t> all_names(reinterpret_cast<const uint8_t*>(text.data()),
+                                           text.size());
+  if (error == 0) error = WriteAt(fd.get(), all_names, layout.names_at());
+  if (error != 0) return error;
   *out = std::move(fd);
   return 0;
 }
 
 bool CounterPage::Use(int fd) {
-  Mapping page(fd, PROT_READ | PROT_WRITE);
-  const CounterLayout& layout = page.layout();
+  SealedMapping page(fd, PROT_READ | PROT_WRITE);
+  CounterLayout layout;
+  if (!ReadLayout(page, &layout)) return false;
   const CounterLayout wanted = CounterLayout::Of(threads_, layout.names_bytes);
-  if (!page.good() || layout.counters != wanted.counters ||
-      layout.part_cells != wanted.part_cells || layout.parts < wanted.parts ||
-      layout.pause_cells != wanted.pause_cells) {
+  if (layout.counters != wanted.counters || layout.part_cells != wanted.part_cells ||
+      layout.parts < wanted.parts || layout.pause_cells != wanted.pause_cells) {
     return false;
   }
-  mapped_size_ = page.size();
-  uint8_t* const data = page.Release();
-  mapped_ = data;
+  mapped_ = std::move(page);
+  uint8_t* const data = mapped_.bytes().data();
   pauses_ = reinterpret_cast<Cell*>(data + layout.pauses_at());
   parts_ = reinterpret_cast<Cell*>(data + layout.parts_at());
   own_.reset();
@@ -150,13 +115,13 @@ void CounterPage::Sum(std::span<uint64_t> out) const {
 }
 
 bool ReadCounterPage(int fd, CounterReading* out) {
-  const Mapping page(fd, PROT_READ);
-  if (!page.good()) return false;
-  const CounterLayout& layout = page.layout();
+  const SealedMapping page(fd, PROT_READ);
+  CounterLayout layout;
+  if (!ReadLayout(page, &layout)) return false;
   const auto cells = [&](size_t at) {
-    return reinterpret_cast<CounterPage::Cell*>(page.data() + at);
+    return reinterpret_cast<CounterPage::Cell*>(page.bytes().data() + at);
   };
-  std::string_view names(reinterpret_cast<const char*>(page.data() + layout.names_at()),
+  std::string_view names(reinterpret_cast<const char*>(page.bytes().data() + layout.names_at()),
                          layout.names_bytes);
   out->numbers.clear();
   for (size_t i = 0; i < layout.counters; ++i) {

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "control/sealed_memfd.h"
 #include "engine.h"
 #include "handoff/pauses.h"
 #include "net/unique_fd.h"
@@ -43,7 +44,6 @@ class CounterPage {
 
   // Memory of this process alone.
   explicit CounterPage(uint32_t threads);
-  ~CounterPage();
   CounterPage(const CounterPage&) = delete;
   CounterPage& operator=(const CounterPage&) = delete;
 
@@ -72,8 +72,7 @@ class CounterPage {
   const uint32_t threads_;
   size_t threads_given_ = 0;
   std::unique_ptr<Cell[]> own_;
-  void* mapped_ = nullptr;
-  size_t mapped_size_ = 0;
+  SealedMapping mapped_;
   Cell* pauses_ = nullptr;
   Cell* parts_ = nullptr;
 };

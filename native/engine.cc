@@ -294,6 +294,7 @@ void Engine::GiveSessions(std::vector<UniqueFd> pairs, uint32_t most) {
 }
 
 void Engine::TakeSessions(std::vector<UniqueFd> pairs, uint32_t answers) {
+  if (impl_->relays.empty()) return;  // the start failed: donors see the ends of their pairs
   for (const auto& relay : impl_->relays) relay->StopGiving();
   for (size_t i = 0; i < pairs.size(); ++i) {
     impl_->relays[i % impl_->relays.size()]->TakeSessions(std::move(pairs[i]), answers);

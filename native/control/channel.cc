@@ -4,9 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include <array>
-#include <cstring>
-#include <memory>
+#include "net/rights.h"
 
 namespace ironsocket {
 namespace {
@@ -16,20 +14,11 @@ constexpr int kSendBuffer = 256 * 1024;
 // sendmsg(2) with the descriptors as SCM_RIGHTS. 0 or an errno.
 int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
   iovec part{const_cast<char*>(message.data()), message.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(Channel::kMaxFds * sizeof(int))> control;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  if (!fds.empty()) {
-    control.fill(0);
-    header.msg_control = control.data();
-    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
-  }
+  RightsSpace space;
+  PutRights(fds, &space, &header);
   ssize_t sent;
   do {
     sent = ::sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -38,19 +27,6 @@ int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
 }
 
 bool PeerIsGone(int error) { return error == EPIPE || error == ECONNRESET || error == ENOTCONN; }
-
-void TakeRights(msghdr* header, std::vector<UniqueFd>* fds) {
-  for (cmsghdr* control = CMSG_FIRSTHDR(header); control != nullptr;
-       control = CMSG_NXTHDR(header, control)) {
-    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
-    size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
-      fds->emplace_back(fd);
-    }
-  }
-}
 
 }  // namespace
 
@@ -116,12 +92,12 @@ Channel::Received Channel::Receive(std::string* message, std::vector<UniqueFd>* 
   message->resize(kMaxMessage);
   fds->clear();
   iovec part{message->data(), message->size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(253 * sizeof(int))> control;
+  RightsSpace space;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
+  header.msg_control = space.bytes;
+  header.msg_controllen = sizeof space.bytes;
   ssize_t length;
   do {
     length = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -19,7 +19,7 @@ class Channel {
  public:
   // A message must fit into the socket's send buffer as a whole; larger texts travel as a memfd.
   static constexpr size_t kMaxMessage = 64 * 1024;
-  static constexpr size_t kMaxFds = 250;       // the kernel's SCM_MAX_FD is 253
+  static constexpr size_t kMaxFds = 250;       // below kMaxRights
   static constexpr size_t kMaxQueued = 4'096;  // messages that wait for a peer that does not read
 
   enum class Received {

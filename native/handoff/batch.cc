@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "handoff/batch.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <iterator>
 
+#include "control/sealed_memfd.h"
 #include "handoff/version.h"
+#include "net/rights.h"
 
 namespace ironsocket {
 namespace {
@@ -41,83 +38,48 @@ constexpr size_t kMostMessage = 256;
 constexpr uint32_t kAccepted = 1;
 constexpr uint32_t kRefused = 2;
 
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+// What did not go is to be wiped too.
+void WipeMemfd(int fd) {
+  const SealedMapping mapping(fd, PROT_READ | PROT_WRITE);
+  if (!mapping.bytes().empty()) OPENSSL_cleanse(mapping.bytes().data(), mapping.bytes().size());
+}
 
 // Not F_SEAL_WRITE: the other side wipes it.
 int WriteMemfd(std::span<const uint8_t> bytes, UniqueFd* out) {
   UniqueFd fd(memfd_create("ironsocket-handoff", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes.size())) != 0) return -errno;
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t part =
-        pwrite(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
-    if (part < 0 && errno == EINTR) continue;
-    if (part <= 0) return part < 0 ? -errno : -ENOSPC;
-    done += static_cast<size_t>(part);
+  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes.size())) != 0 ||
+      fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0) {
+    return -errno;
   }
-  if (fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return -errno;
+  if (const int error = WriteAt(fd.get(), bytes, 0)) {
+    WipeMemfd(fd.get());
+    return error;
+  }
   *out = std::move(fd);
   return 0;
 }
 
 // Copies the sealed memfd and wipes it.
 bool ReadMemfd(int fd, uint64_t size, FrameBytes* out) {
-  struct stat status;
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kSeals) != kSeals || fstat(fd, &status) != 0 ||
-      static_cast<uint64_t>(status.st_size) != size) {
-    return false;
-  }
-  if (size == 0) return true;
-  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (mapped == MAP_FAILED) return false;
-  const auto* bytes = static_cast<const uint8_t*>(mapped);
-  out->assign(bytes, bytes + size);
-  OPENSSL_cleanse(mapped, size);
-  munmap(mapped, size);
+  const SealedMapping mapping(fd, PROT_READ | PROT_WRITE);
+  const std::span<uint8_t> bytes = mapping.bytes();
+  if (!mapping.good() || bytes.size() != size) return false;
+  if (bytes.empty()) return true;
+  out->assign(bytes.begin(), bytes.end());
+  OPENSSL_cleanse(bytes.data(), bytes.size());
   return true;
 }
 
-// What did not go is to be wiped too.
-void WipeMemfd(int fd, size_t size) {
-  void* mapped = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (mapped == MAP_FAILED) return;
-  OPENSSL_cleanse(mapped, size);
-  munmap(mapped, size);
-}
-
 int Send(int socket, const Message& message, std::span<const int> fds) {
-  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
   iovec piece{const_cast<Message*>(&message), sizeof message};
   msghdr header{};
   header.msg_iov = &piece;
   header.msg_iovlen = 1;
-  if (!fds.empty()) {
-    std::memset(space, 0, sizeof space);
-    header.msg_control = space;
-    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* control = CMSG_FIRSTHDR(&header);
-    control->cmsg_level = SOL_SOCKET;
-    control->cmsg_type = SCM_RIGHTS;
-    control->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(control), fds.data(), fds.size_bytes());
-  }
+  RightsSpace space;
+  PutRights(fds, &space, &header);
   for (;;) {
     if (sendmsg(socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
     if (errno != EINTR) return -errno;
-  }
-}
-
-// All of a message's descriptors.
-void TakeFds(msghdr* header, std::vector<UniqueFd>* fds) {
-  for (cmsghdr* control = CMSG_FIRSTHDR(header); control; control = CMSG_NXTHDR(header, control)) {
-    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
-      fds->emplace_back(fd);
-    }
   }
 }
 
@@ -134,20 +96,20 @@ Refusal Judge(size_t size, int flags, Message* message) {
 
 // One message with all its descriptors, which are the caller's whatever it says.
 int Receive(int socket, Message* message, std::vector<UniqueFd>* fds, Refusal* refusal) {
-  alignas(cmsghdr) uint8_t space[CMSG_SPACE(sizeof(int) * (kMaxBatchFds + 1))];
+  RightsSpace space;
   uint8_t more[kMostMessage - sizeof *message];
   iovec pieces[] = {{message, sizeof *message}, {more, sizeof more}};
   msghdr header{};
   header.msg_iov = pieces;
   header.msg_iovlen = std::size(pieces);
-  header.msg_control = space;
-  header.msg_controllen = sizeof space;
+  header.msg_control = space.bytes;
+  header.msg_controllen = sizeof space.bytes;
   ssize_t got;
   do {
     got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0) return errno == ECONNRESET ? -EPIPE : -errno;
-  TakeFds(&header, fds);
+  TakeRights(&header, fds);
   if (got == 0) return -EPIPE;
   *refusal = Judge(static_cast<size_t>(got), header.msg_flags, message);
   return *refusal == Refusal::kNone ? 0 : -EBADMSG;
@@ -187,7 +149,7 @@ int SendPrepare(int socket, uint64_t id, uint32_t sessions, int64_t prepared_us,
   message.bytes = frames.size();
   message.prepared_us = prepared_us;
   const int error = Send(socket, message, all);
-  if (error != 0 && !frames.empty()) WipeMemfd(memfd.get(), frames.size());
+  if (error != 0) WipeMemfd(memfd.get());
   return error;
 }
 

@@ -15,7 +15,7 @@
 
 namespace ironsocket {
 
-// SCM_MAX_FD of the kernel is 253 (unix(7)); one is for the memfd.
+// One more goes along, the memfd: fewer than kMaxRights.
 inline constexpr size_t kMaxBatchFds = 250;
 inline constexpr size_t kMaxBatchBytes = 16 * 1024 * 1024;
 

@@ -20,7 +20,7 @@ namespace {
 
 constexpr uint32_t kDeaf = EPOLLET;  // what epoll tells nevertheless, it tells once
 constexpr size_t kBatchBytes = 1024 * 1024;
-constexpr int64_t kRetryMs = 20;
+constexpr int kRetryMs = 20;
 constexpr int64_t kAnswerMs = 1500;    // below the worker's own patience
 constexpr int64_t kListenMs = 10'000;  // meanwhile no session stands still
 
@@ -141,12 +141,22 @@ void RelayThread::OnAnswers() {
   EndGiving(error == -EPIPE ? Refusal::kGone : Refusal::kVersion);
 }
 
+// Milliseconds until TickGiving has something to do that no event announces; -1: nothing.
+int RelayThread::GivingTimeout() const {
+  if (!giving_) return -1;
+  if (giving_->ending) return kRetryMs;
+  if (!giving_->prepared) return giving_->next ? kRetryMs : -1;
+  return static_cast<int>(std::max<int64_t>(giving_->prepared_ms + PatienceMs() - now_ms_, 0));
+}
+
+// With the other side, which owes an answer.
+int64_t RelayThread::PatienceMs() const { return giving_->batch.empty() ? kListenMs : kAnswerMs; }
+
 // The part of the loop that waits for no event.
 void RelayThread::TickGiving() {
   if (giving_->ending) return EndGiving(Refusal::kNone);
   if (!giving_->prepared) return GiveBatch();
-  const int64_t limit_ms = giving_->batch.empty() ? kListenMs : kAnswerMs;
-  if (now_ms_ - giving_->prepared_ms >= limit_ms) EndGiving(Refusal::kSilence);
+  if (now_ms_ - giving_->prepared_ms >= PatienceMs()) EndGiving(Refusal::kSilence);
 }
 
 // An answer that is there counts, one that is sent later fails at its sender; what is left is ours
@@ -175,11 +185,14 @@ void RelayThread::EndGiving(Refusal why) {
 // --- recipient
 
 void RelayThread::BeginTaking(UniqueFd fd, uint32_t answers) {
-  const uint64_t tag = kTakingTag + takings_.size();
+  auto taking = std::find_if(takings_.begin(), takings_.end(),
+                             [](const Taking& old) { return !old.fd.valid(); });
+  if (taking == takings_.end()) taking = takings_.emplace(taking);
+  const uint64_t tag = kTakingTag + static_cast<uint64_t>(taking - takings_.begin());
   if (epoll_.Add(fd.get(), EPOLLIN, tag) != 0) return;
   // A donor that is not told waits in vain, keeps its sessions and says so.
   SendAnswer(fd.get(), {});
-  takings_.push_back({std::move(fd), answers, {}});
+  *taking = {std::move(fd), answers, {}};
   counters_.Add(Counter::kHandoffsOpen);
 }
 

@@ -9,8 +9,7 @@ namespace ironsocket {
 namespace {
 
 constexpr uint64_t kInboxTag = 0;
-constexpr int64_t kGivingTickMs = 20;
-constexpr int64_t kStarvedMs = 50;
+constexpr int kStarvedMs = 50;
 
 // Not more than half of the records that a key may open can have passed in between, even of one
 // byte each.
@@ -19,6 +18,9 @@ uint32_t SampleBytes(const EngineState& state) {
   const uint64_t limit = state.key_update_records ? state.key_update_records : 2 * kMost;
   return static_cast<uint32_t>(std::clamp<uint64_t>(limit / 2, 1, kMost));
 }
+
+// Of two timeouts as epoll_wait(2) takes them: -1 is never.
+int Sooner(int a, int b) { return a < 0 || b < 0 ? std::max(a, b) : std::min(a, b); }
 
 }  // namespace
 
@@ -75,8 +77,8 @@ void RelayThread::Loop() {
   while (!stopping_) {
     now_ms_ = NowMs();
     int timeout = run_head_ || counting_ ? 0 : timers_.Timeout(now_ms_);
-    if (starved_until_ms_ != 0 && (timeout < 0 || timeout > kStarvedMs)) timeout = kStarvedMs;
-    if (giving_ && (timeout < 0 || timeout > kGivingTickMs)) timeout = kGivingTickMs;
+    if (starved_until_ms_ != 0) timeout = Sooner(timeout, kStarvedMs);
+    timeout = Sooner(timeout, GivingTimeout());
     const auto ready = epoll_.Wait(events, timeout);
     now_ms_ = NowMs();
     for (const epoll_event& event : ready) Dispatch(event);
@@ -102,7 +104,10 @@ void RelayThread::Loop() {
 void RelayThread::CountDrops() {
   auto& dropped = state_.counters.Shared(Counter::kLogLinesDropped);
   const uint64_t now = state_.log.dropped();
-  if (now != dropped.load(std::memory_order_relaxed)) dropped.store(now, std::memory_order_relaxed);
+  uint64_t told = dropped.load(std::memory_order_relaxed);
+  // Another thread may have seen more since.
+  while (told < now && !dropped.compare_exchange_weak(told, now, std::memory_order_relaxed)) {
+  }
 }
 
 void RelayThread::TakeInbox() {

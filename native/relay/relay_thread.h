@@ -220,6 +220,8 @@ class RelayThread {
   void OnAnswer(Refusal refusal);
   bool TakeAnswer(int* error);
   void OnAnswers();
+  int GivingTimeout() const;
+  int64_t PatienceMs() const;
   void TickGiving();
   void EndGiving(Refusal why);
   void BeginTaking(UniqueFd fd, uint32_t answers);
