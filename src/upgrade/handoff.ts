@@ -54,10 +54,16 @@ export async function settledAccount(donor: Witness | undefined, takers: () => r
 /** Where one side is dead, the other one has to see its end first: it may find a last batch that is its own. */
 function agree(donor: Testimony | undefined, takers: readonly Testimony[]): boolean {
   const bothLive = donor?.alive === true && takers.some(({ alive }) => alive);
-  const taken = takers.reduce((sum, { counters }) => sum + counters.sessions_taken, 0);
-  if (bothLive) return donor.counters.sessions_given === taken;
+  const taken = sum(takers, 'sessions_taken');
+  // A pair that the donor has left and the other side has not: that side may be dead, and nobody has told us yet.
+  const bothHold = bothLive && sum(takers, 'handoffs_open') <= donor.counters.handoffs_open;
+  if (bothLive) return bothHold && donor.counters.sessions_given === taken;
   const living = [donor, ...takers].filter((each) => each?.alive);
   return living.every((each) => each?.counters.handoffs_open === 0);
+}
+
+function sum(takers: readonly Testimony[], counter: 'sessions_taken' | 'handoffs_open'): number {
+  return takers.reduce((all, { counters }) => all + counters[counter], 0);
 }
 
 /** Settles when no session has gone for a while, or when it is `over`. `firstMs`: how long the first one may take. */
