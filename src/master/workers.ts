@@ -4,10 +4,12 @@
 import { RetryError, SystemError } from '../errors.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
 import { mapDescriptors, type ToMaster, type WorkerPlan } from '../worker/messages.ts';
 import { nextDelay } from './backoff.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
+import { SessionRequests } from './session-requests.ts';
 import type { Setup } from './setup.ts';
 import { monotonicMs, type StateStore } from './state.ts';
 import type { Tally } from './tally.ts';
@@ -26,8 +28,6 @@ import {
 const readyLimitMs = 30_000;
 /** For taking another plan: names may have to be resolved. */
 const applyLimitMs = 10_000;
-/** For writing down its sessions. */
-const inventoryLimitMs = 5_000;
 
 /** The last words of a worker. */
 export type WorkerEnd = Pick<Extract<ToMaster, { type: 'drained' }>, 'cut'>;
@@ -69,18 +69,12 @@ export class Workers {
   #accepting: boolean;
   #told: WorkerEnd | undefined;
   /** The plan that the worker has been sent, but has not yet taken. */
-  #applying: { readonly revision: number; readonly settle: (failure: Error | undefined) => void } | undefined;
+  #applying: { readonly revision: number; readonly applied: PromiseWithResolvers<void> } | undefined;
   /** The last of those that were to be taken. */
   #taken: Promise<void> = Promise.resolve();
   /** Those who wait for a worker that serves. */
   readonly #onServing = new Set<() => void>();
-  #inventory: { readonly resolve: (fds: readonly number[]) => void; readonly fail: (why: string) => void } | undefined;
-  #giving:
-    | {
-        readonly forward: (fds: readonly number[]) => void;
-        readonly given: (refusal: string) => void;
-      }
-    | undefined;
+  readonly #sessions = new SessionRequests();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -159,86 +153,30 @@ export class Workers {
     await this.#untilServing();
     const worker = this.#worker;
     if (worker === undefined || this.#stopping) throw new RetryError('no worker is at work');
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const limit = setTimeout(() => settle(new RetryError('the worker does not answer')), applyLimitMs);
-    const settle = (failure: Error | undefined): void => {
-      clearTimeout(limit);
-      this.#applying = undefined;
-      if (failure === undefined) resolve();
-      else reject(failure);
-    };
+    const applied = Promise.withResolvers<void>();
     const { revision } = next ?? this.#options.state.current;
-    this.#applying = { revision, settle };
+    this.#applying = { revision, applied };
     try {
       this.#sendPlan(worker, 'reconfigure', next);
-    } catch (error) {
-      settle(error as Error);
-    }
-    await promise;
-  }
-
-  /**
-   * Has the worker give its sessions away. `forward` gets the descriptors for the worker that takes them; they are closed after it. Settles
-   * when no more go, or when the worker has ended, with the reason why some did not go, if it knows one.
-   */
-  async give(forward: (fds: readonly number[]) => void, pauseAt?: HandoffStep): Promise<string> {
-    const worker = this.#worker;
-    // It has ended with its last session, or is about to.
-    if (worker === undefined || this.#told !== undefined) return '';
-    const given = Promise.withResolvers<string>();
-    this.#giving = { forward, given: given.resolve };
-    try {
-      worker.send({ type: 'give', pauseAt });
-    } catch (error) {
-      given.resolve((error as Error).message);
-    }
-    const refusal = await given.promise;
-    this.#giving = undefined;
-    return refusal;
-  }
-
-  /**
-   * All sessions, written down: memfds that the caller has to wipe and to close. None when it takes the worker too long: then nobody has
-   * looked at its sessions. Rejects when the worker can't tell, or dies.
-   */
-  async inventory(): Promise<readonly number[]> {
-    const worker = this.#worker;
-    if (worker === undefined || !this.#ready) throw new RetryError('no worker is at work');
-    const { promise, resolve, reject } = Promise.withResolvers<readonly number[]>();
-    const fail = (why: string) => reject(new RetryError(why));
-    const late = () => {
-      log('warn', 'system_error', {
-        error_msg: "can't look at the sessions",
-        error_desc: `the worker has not written them down within ${inventoryLimitMs / 1000} s`,
+      await within(applied.promise, applyLimitMs, () => {
+        throw new RetryError('the worker does not answer');
       });
-      resolve([]);
-    };
-    const limit = setTimeout(late, inventoryLimitMs);
-    const waiting = { resolve, fail };
-    this.#inventory = waiting;
-    try {
-      worker.send({ type: 'inventory' });
-      return await promise;
     } finally {
-      clearTimeout(limit);
-      // That of another upgrade may have come in its place.
-      if (this.#inventory === waiting) this.#inventory = undefined;
+      this.#applying = undefined;
     }
   }
 
-  #onInventory(fds: readonly number[]): void {
-    const waiting = this.#inventory;
-    const copies: number[] = [];
-    try {
-      if (waiting !== undefined) for (const fd of fds) copies.push(native.duplicateFd({ fd }));
-    } catch (error) {
-      for (const fd of copies) native.closeFd({ fd });
-      for (const fd of fds) native.wipeInventory({ fd });
-      waiting?.fail(`can't take the worker's sessions down: ${(error as Error).message}`);
-      return;
-    }
-    if (waiting === undefined) for (const fd of fds) native.wipeInventory({ fd });
-    else waiting.resolve(copies);
+  /** Has the worker give its sessions away, as SessionRequests.give says. */
+  async give(forward: (fds: readonly number[]) => void, pauseAt?: HandoffStep): Promise<string> {
+    // It has ended with its last session, or is about to.
+    if (this.#worker === undefined || this.#told !== undefined) return '';
+    return this.#sessions.give(this.#worker, forward, pauseAt);
+  }
+
+  /** All sessions, written down, as SessionRequests.inventory says. */
+  async inventory(): Promise<readonly number[]> {
+    if (this.#worker === undefined || !this.#ready) throw new RetryError('no worker is at work');
+    return this.#sessions.inventory(this.#worker);
   }
 
   /** The worker takes sessions of another one. Descriptors are borrowed. */
@@ -248,16 +186,11 @@ export class Workers {
 
   #untilServing(): Promise<void> {
     if (this.#ready) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const serves = (): void => {
-        clearTimeout(limit);
-        resolve();
-      };
-      const limit = setTimeout(() => {
-        this.#onServing.delete(serves);
-        reject(new RetryError('no worker is at work', { hint: 'the log says why it does not start' }));
-      }, applyLimitMs);
-      this.#onServing.add(serves);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onServing.add(resolve);
+    return within(promise, applyLimitMs, () => {
+      this.#onServing.delete(resolve);
+      throw new RetryError('no worker is at work', { hint: 'the log says why it does not start' });
     });
   }
 
@@ -327,13 +260,9 @@ export class Workers {
         this.#onReconfigured(worker, message.revision, message.error);
         break;
       case 'inventory':
-        this.#onInventory(fds);
-        break;
       case 'giving':
-        this.#giving?.forward(fds);
-        break;
       case 'given':
-        this.#giving?.given(message.refusal);
+        this.#sessions.onAnswer(message, fds);
         break;
       case 'failed':
         this.#reason = message.error;
@@ -341,7 +270,7 @@ export class Workers {
       case 'drained':
         this.#told = message;
         this.#reason = 'drained';
-        this.#giving?.given('');
+        this.#sessions.onDrained();
         break;
     }
   }
@@ -357,7 +286,9 @@ export class Workers {
 
   #onReconfigured(worker: WorkerProcess, revision: number, error: string | undefined): void {
     if (this.#applying?.revision === revision) {
-      this.#applying.settle(error === undefined ? undefined : new SystemError(error, { code: 'ERR_NATIVE_PLAN' }));
+      const { applied } = this.#applying;
+      if (error === undefined) applied.resolve();
+      else applied.reject(new SystemError(error, { code: 'ERR_NATIVE_PLAN' }));
     } else if (this.#worker === worker && error === undefined) {
       this.#match(revision, this.#accepting);
     }
@@ -388,10 +319,11 @@ export class Workers {
     this.#worker = undefined;
     this.#ready = false;
     tally.ended(id);
-    this.#inventory?.fail('the worker died before it could tell what sessions there are');
-    this.#giving?.given('');
+    this.#sessions.onEnd();
     clearTimeout(this.#readyTimer);
-    this.#applying?.settle(new RetryError('the worker died over the new configuration', { hint: 'see the log' }));
+    this.#applying?.applied.reject(
+      new RetryError('the worker died over the new configuration', { hint: 'see the log' }),
+    );
     state.update({ worker: undefined });
     const fields = {
       worker_state: 'dead',

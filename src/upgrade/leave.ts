@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The end of a master whose place another one has taken: its worker's sessions go on until they end by themselves, or until the service
 // is told to stop. Sockets, socket files and everything else that the two shared belong to the other one now.
-import { setTimeout as wait } from 'node:timers/promises';
 import { exitCodes } from '../errors.ts';
 import type { Service } from '../master/service.ts';
 import { monotonicMs } from '../master/state.ts';
 import { native } from '../native.ts';
 import { log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 import type { Standby } from './standby.ts';
 
 /** After `end`, before SIGKILL. */
@@ -44,8 +44,8 @@ export async function leave(service: Service, handover?: Handover): Promise<void
     workers.stop();
   }
   const told = await workers.ended;
-  await Promise.race([handover?.told, wait(toldLimitMs)]);
-  await Promise.race([asked, wait(askLimitMs)]);
+  await within(Promise.resolve(handover?.told), toldLimitMs, () => undefined);
+  await within(asked, askLimitMs, () => undefined);
   const cut = told?.cut ?? 0;
   const sessions_total = tally.of(id)?.sessions_total ?? 0;
   log(cut > 0 ? 'warn' : 'info', 'left', { sessions_total, sessions_cut: cut });

@@ -4,6 +4,7 @@
 import type { Keeper } from '../master/keeper.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import type { Installation } from './installation.ts';
 import type { PeerWorker, ToCandidate, ToServing } from './peer.ts';
@@ -89,12 +90,8 @@ export class Standby {
   async end(): Promise<void> {
     this.#ending = true;
     this.#keeper.abort();
-    let limit: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      limit = setTimeout(resolve, endLimitMs);
-    });
-    await Promise.race([this.#onEnded.promise, this.committed.catch(() => this.#onEnded.promise), late]);
-    clearTimeout(limit);
+    const settled = Promise.race([this.#onEnded.promise, this.committed.catch(() => this.#onEnded.promise)]);
+    await within(settled, endLimitMs, () => undefined);
     if (this.#keeper.role !== 'serving') return;
     this.#link.close();
     for (const taker of this.#takers) taker.close();

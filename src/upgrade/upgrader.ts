@@ -8,6 +8,7 @@ import type { Service } from '../master/service.ts';
 import { monotonicMs } from '../master/state.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 import { checkedSessions, refuseUnlessRead } from './examined.ts';
 import { moveSessions } from './handoff.ts';
 import { findInstallation, type Installation, ownRoot } from './installation.ts';
@@ -105,7 +106,7 @@ export class Upgrader {
       const started = monotonicMs();
       // The commit is the end of switching, and pauses by itself.
       const paused = phase === 'switching' ? work : work.then((done) => pausePoint(request, phase).then(() => done));
-      const result = await within(paused, deadline - started, phase);
+      const result = await within(paused, deadline - started, late(phase));
       const report = { phase, ms: monotonicMs() - started };
       passed.push(report);
       tell(report);
@@ -214,7 +215,7 @@ export class Upgrader {
   ): Promise<UpgradeReport> {
     const started = monotonicMs();
     const afterwords = Promise.all([standby.keeperOutcome, standby.serving]);
-    const [outcome] = await within(afterwords, afterwordsLimitMs, 'committed').catch((error) => {
+    const [outcome] = await within(afterwords, afterwordsLimitMs, late('committed')).catch((error) => {
       log('warn', 'system_error', failure('the new version does not tell that it serves', error));
       return [undefined];
     });
@@ -262,14 +263,8 @@ function summary({ trigger }: UpgradeRequest, outcome: UpgradeSummary['outcome']
   return { at: new Date().toISOString(), trigger, outcome, from: packageVersion() };
 }
 
-async function within<T>(work: Promise<T>, ms: number, phase: Phase): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new RetryError(`${phase} was not done in time`)), Math.max(0, ms));
-  });
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
+function late(phase: Phase): () => never {
+  return () => {
+    throw new RetryError(`${phase} was not done in time`);
+  };
 }

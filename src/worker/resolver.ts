@@ -5,6 +5,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { ListenerPlan } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 
 const refreshMs = 30_000;
 const retryMs = 1_000;
@@ -72,7 +73,7 @@ export function createResolver(
       const lookups = [...targets.values()].map((target) => [target, refresh(target)] as const);
       if (unknown.length === 0) return;
       const all = Promise.all(lookups.flatMap(([target, lookup]) => (unknown.includes(target) ? lookup : [])));
-      await Promise.race([all, new Promise((resolve) => setTimeout(resolve, limitMs))]);
+      await within<unknown>(all, limitMs, () => undefined);
     },
     failed: (name) => {
       const target = [...targets.values()].find(({ listener }) => listener.name === name);
