@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The peers as subjects: Debian's packages with a configuration of ours in a temporary folder, in the foreground.
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import * as net from 'node:net';
-import { cpus, tmpdir } from 'node:os';
+// The peers as subjects of `scripts/bench upgrade`: this system's packages, each with its own ways to reload or to upgrade.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { ecdsa } from '../../test/helpers/certificates.ts';
-import { freePort } from '../../test/helpers/proxy.ts';
-import { pidsCalled, pidsOfSessions } from './processes.ts';
+import { haproxy, hitch, nginx, type Place, packagesOf, stunnel } from './peer-settings.ts';
+import { installed } from './programs.ts';
+import { type Running, startInPlace, wait } from './running.ts';
 import type { Subject, SubjectKind, SubjectOptions } from './subject.ts';
-
-interface Place extends SubjectOptions {
-  readonly port: number;
-  /** Temporary folder. */
-  readonly folder: string;
-  /** Certificate and key in one file. */
-  readonly pem: string;
-}
 
 interface PeerKind {
   readonly name: string;
@@ -30,49 +21,24 @@ interface PeerKind {
   round(place: Place, running: Running): void | Promise<void>;
 }
 
-/** Starts programs in sessions of their own, so that all their descendants are found again. */
-class Running {
-  readonly #sessions = new Set<number>();
-  readonly #log: number;
-  /** The one that was started last. */
-  last = 0;
-
-  constructor(folder: string) {
-    this.#log = openSync(join(folder, 'output'), 'a');
-  }
-  start([program = '', ...args]: readonly string[]): void {
-    const child = spawn(program, args, { detached: true, stdio: ['ignore', this.#log, this.#log] });
-    this.last = child.pid ?? 0;
-    this.#sessions.add(this.last);
-  }
-  /** One that has left its session for one of its own. */
-  adopt(pid: number): void {
-    this.#sessions.add(pid);
-  }
-  pids(): number[] {
-    return pidsOfSessions(this.#sessions);
-  }
-}
-
-const sessionTimeout = '1h';
 const cutAfter = '10s';
 
 export const peers: readonly SubjectKind[] = [
   peer({
     name: 'nginx -s reload',
-    packages: ['nginx', 'libnginx-mod-stream'],
+    packages: packagesOf.nginx,
     command: (place) => nginx(place, 'daemon off;'),
     round: ({ folder }) => run('nginx', '-c', join(folder, 'nginx.conf'), '-s', 'reload'),
   }),
   peer({
     name: `nginx -s reload, worker_shutdown_timeout ${cutAfter}`,
-    packages: ['nginx', 'libnginx-mod-stream'],
+    packages: packagesOf.nginx,
     command: (place) => nginx(place, `daemon off; worker_shutdown_timeout ${cutAfter};`),
     round: ({ folder }) => run('nginx', '-c', join(folder, 'nginx.conf'), '-s', 'reload'),
   }),
   peer({
     name: 'nginx binary upgrade (USR2, WINCH, QUIT)',
-    packages: ['nginx', 'libnginx-mod-stream'],
+    packages: packagesOf.nginx,
     // One in the foreground takes no USR2.
     command: (place) => nginx(place, 'daemon on;'),
     pidFile,
@@ -90,32 +56,32 @@ export const peers: readonly SubjectKind[] = [
   }),
   peer({
     name: 'haproxy -W reload (USR2)',
-    packages: ['haproxy'],
-    command: (place) => ['haproxy', '-W', '-f', haproxy(place)],
+    packages: packagesOf.haproxy,
+    command: (place) => [...haproxy(place), '-W'],
     round: (_, { last }) => void process.kill(last, 'SIGUSR2'),
   }),
   peer({
     name: `haproxy -W reload (USR2), hard-stop-after ${cutAfter}`,
-    packages: ['haproxy'],
-    command: (place) => ['haproxy', '-W', '-f', haproxy(place, `hard-stop-after ${cutAfter}`)],
+    packages: packagesOf.haproxy,
+    command: (place) => [...haproxy(place, `hard-stop-after ${cutAfter}`), '-W'],
     round: (_, { last }) => void process.kill(last, 'SIGUSR2'),
   }),
   peer({
     name: 'haproxy -sf',
-    packages: ['haproxy'],
-    command: (place) => ['haproxy', '-db', '-f', haproxy(place)],
-    round: (place, running) => running.start(['haproxy', '-db', '-f', haproxy(place), '-sf', String(running.last)]),
+    packages: packagesOf.haproxy,
+    command: (place) => [...haproxy(place), '-db'],
+    round: (place, running) => running.start([...haproxy(place), '-db', '-sf', String(running.last)]),
   }),
   peer({
     name: 'hitch reload (HUP)',
-    packages: ['hitch'],
-    command: (place) => ['hitch', `--config=${hitch(place)}`],
+    packages: packagesOf.hitch,
+    command: hitch,
     round: (_, { last }) => void process.kill(last, 'SIGHUP'),
   }),
   peer({
     name: 'stunnel reload (HUP)',
-    packages: ['stunnel4'],
-    command: (place) => ['stunnel4', stunnel(place)],
+    packages: packagesOf.stunnel,
+    command: (place) => stunnel(place),
     round: (_, { last }) => void process.kill(last, 'SIGHUP'),
   }),
 ];
@@ -124,157 +90,31 @@ function pidFile({ folder }: Place): string {
   return join(folder, 'nginx.pid');
 }
 
-function nginx({ folder, port, backendPort, sessions }: Place, more: string): readonly string[] {
-  const file = join(folder, 'nginx.conf');
-  writeFileSync(
-    file,
-    `pid ${folder}/nginx.pid; error_log ${folder}/error.log; worker_processes auto; ${more}
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-events { worker_connections ${4 * sessions}; }
-stream {
-  server {
-    listen 127.0.0.1:${port} ssl;
-    ssl_certificate ${ecdsa.cert}; ssl_certificate_key ${ecdsa.key};
-    proxy_pass 127.0.0.1:${backendPort}; proxy_timeout ${sessionTimeout};
-  }
-}
-`,
-  );
-  // With its path: it is executed again by this name.
-  return ['/usr/sbin/nginx', '-c', file];
-}
-
-function haproxy({ folder, port, backendPort, sessions, pem }: Place, more = ''): string {
-  const file = join(folder, 'haproxy.cfg');
-  writeFileSync(
-    file,
-    `global
-  maxconn ${2 * sessions}
-  ${more}
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client ${sessionTimeout}
-  timeout server ${sessionTimeout}
-listen bench
-  bind 127.0.0.1:${port} ssl crt ${pem}
-  server backend 127.0.0.1:${backendPort}
-`,
-  );
-  return file;
-}
-
-function hitch({ folder, port, backendPort, pem }: Place): string {
-  const file = join(folder, 'hitch.conf');
-  writeFileSync(
-    file,
-    `frontend = "[127.0.0.1]:${port}"
-backend = "[127.0.0.1]:${backendPort}"
-pem-file = "${pem}"
-workers = ${cpus().length}
-daemon = off
-user = "nobody"
-`,
-  );
-  return file;
-}
-
-function stunnel({ folder, port, backendPort }: Place): string {
-  const file = join(folder, 'stunnel.conf');
-  writeFileSync(
-    file,
-    `foreground = yes
-pid = ${folder}/stunnel.pid
-socket = l:TCP_NODELAY=1
-socket = r:TCP_NODELAY=1
-[bench]
-accept = 127.0.0.1:${port}
-connect = 127.0.0.1:${backendPort}
-cert = ${ecdsa.cert}
-key = ${ecdsa.key}
-`,
-  );
-  return file;
-}
-
 function peer(kind: PeerKind): SubjectKind {
   return { name: kind.name, start: (options) => start(kind, options) };
 }
 
-async function start(kind: PeerKind, options: SubjectOptions): Promise<Subject> {
-  install(kind.packages);
-  const folder = mkdtempSync(join(tmpdir(), 'ironsocket-bench-'));
-  const pem = join(folder, 'both.pem');
-  writeFileSync(pem, readFileSync(ecdsa.cert, 'latin1') + readFileSync(ecdsa.key, 'latin1'), { mode: 0o600 });
-  const place = { ...options, folder, pem, port: await freePort() };
-  const running = new Running(folder);
-  const killAll = () => {
-    for (const pid of running.pids()) process.kill(pid, 'SIGKILL');
-  };
-  process.on('exit', killAll);
-  const stop = async () => {
-    process.off('exit', killAll);
-    killAll();
-    while (running.pids().length > 0) await wait(20);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  running.start(kind.command(place));
-  if (!(await accepts(place))) {
-    const output = readFileSync(join(folder, 'output'), 'utf8');
-    await stop();
-    throw new Error(`it does not listen:\n${output}`);
-  }
+async function start(kind: PeerKind, { backendPort, sessions, roundMs }: SubjectOptions): Promise<Subject> {
+  installed.provide(kind.packages);
+  const { place, running, stop } = await startInPlace(
+    { backendPort, sessions, workers: cpus().length, programs: installed },
+    kind.command,
+  );
   const file = kind.pidFile?.(place);
   if (file !== undefined) running.adopt(readPid(file) ?? 0);
   return {
     name: kind.name,
-    version: versionOf(kind.packages[0] ?? ''),
+    version: installed.version(kind.packages[0] ?? ''),
     port: place.port,
     pids: () => running.pids(),
     round: async () => {
-      const until = performance.now() + options.roundMs;
+      const until = performance.now() + roundMs;
       await kind.round(place, running);
       await wait(until - performance.now());
       return { phases: [] };
     },
     stop,
   };
-}
-
-async function accepts({ port }: Place): Promise<boolean> {
-  for (let i = 0; i < 250; i++) {
-    const socket = net.connect(port, '127.0.0.1');
-    const connected = await new Promise((resolve) => {
-      socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
-    });
-    socket.destroy();
-    if (connected === true) return true;
-    await wait(20);
-  }
-  return false;
-}
-
-/** Debian's packages, where they are missing. Services that their installation has started are ended. Throws when they can't be had. */
-function install(packages: readonly string[]): void {
-  const missing = packages.filter((name) => versionOf(name) === '');
-  if (missing.length === 0) return;
-  const before = new Set(pidsCalled(packages));
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = (...args: string[]) =>
-    execFileSync('apt-get', ['-qq', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  apt('update');
-  apt('install', '-y', '--no-install-recommends', ...missing);
-  for (const pid of pidsCalled(packages)) if (!before.has(pid)) process.kill(pid, 'SIGTERM');
-}
-
-/** Of an installed package; empty if it is not. */
-function versionOf(name: string): string {
-  try {
-    const text = execFileSync('dpkg-query', ['-s', name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    return /^Status: .* installed$/m.test(text) ? (/^Version: (.*)$/m.exec(text)?.[1] ?? '') : '';
-  } catch {
-    return '';
-  }
 }
 
 function run(program: string, ...args: string[]): void {
@@ -287,8 +127,4 @@ function readPid(file: string): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 }

@@ -10,18 +10,22 @@ export interface SubjectOptions {
   readonly roundMs: number;
 }
 
-export interface Subject {
+/** A proxy that runs. */
+export interface Served {
   readonly name: string;
   readonly version: string;
   /** On 127.0.0.1. */
   readonly port: number;
   /** All its processes, of every generation. */
   pids(): readonly number[];
+  stop(): Promise<void>;
+}
+
+export interface Subject extends Served {
   /** One upgrade or reload. Rejects when it fails. */
   round(): Promise<Round>;
   /** Who carries the records of the sessions, in words. */
   carriers?(): Promise<string>;
-  stop(): Promise<void>;
 }
 
 export interface Phase {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Who runs on which core, and who comes first there.
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+
+/** Cores of the subjects and of the load; the same where there is only one. */
+export const subjectCore = 0;
+export const loadCore = availableParallelism() > 1 ? 1 : 0;
+
+/** Put before a command, it has it and its descendants run on this core alone. */
+export function onCore(core: number): readonly string[] {
+  return ['taskset', '-c', String(core)];
+}
+
+/**
+ * Lets the session of a process come before all other programs of the machine, where the kernel shares cores among sessions
+ * (sched(7), autogroups) and we are root. Who comes first within the session stays as it is.
+ */
+export function putFirst(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, '-20');
+  } catch {
+    // A busy machine disturbs more, then.
+  }
+}
+
+/** How the load's programs share their core: `first` always comes first, `last` only when no other wants it. */
+export type Turn = 'first' | 'usual' | 'last';
+
+export const hasRealTime = (() => {
+  try {
+    execFileSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+/** Put before a command. */
+export function withTurn(turn: Turn): readonly string[] {
+  if (turn === 'first' && hasRealTime) return ['chrt', '-f', '10'];
+  return turn === 'last' ? ['chrt', '-i', '0'] : [];
+}
