@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { hasRealTime, loadCore, onCore, putFirst, type Turn, withTurn } from './cores.ts';
+import { installed } from './programs.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const directory = 'build-native/load';
@@ -12,6 +13,7 @@ const program = `${root}${directory}/load`;
 
 /** Throws where it can't be built. */
 export function buildLoad(): void {
+  installed.provide(['cmake', 'g++', 'libssl-dev']);
   const cmake = (...args: string[]) => execFileSync('cmake', args, { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] });
   cmake('-S', 'scripts/bench.d/load', '-B', directory);
   cmake('--build', directory);

@@ -5,6 +5,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { putFirst } from './cores.ts';
+import { installed } from './programs.ts';
 import { wait } from './running.ts';
 
 export interface Counted<T> {
@@ -13,6 +14,7 @@ export interface Counted<T> {
 }
 
 export async function countCalls<T>(pids: readonly number[], run: () => Promise<T>): Promise<Counted<T>> {
+  installed.provide(['linux-perf', 'strace']);
   const counter = hasTracepoints() ? await startPerf(pids) : await startStrace(pids);
   let said = '';
   counter.stderr?.setEncoding('utf8').on('data', (text: string) => {
