@@ -8,9 +8,17 @@ import { type Channel, native } from '../native.ts';
 const longestText = 32 * 1024;
 /** Below the kernel's limit of 253 a packet (unix(7), SCM_MAX_FD), with room for the memfd. */
 const mostDescriptors = 200;
+/** What says that the machine is short of something, not that the peer is gone. */
+const shortages = ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ENOSPC'];
+const retryMs = 50;
+/** Messages that wait for a shortage to pass. */
+const mostWaiting = 1000;
 
 export interface Link<Outgoing> {
-  /** Descriptors are borrowed. What is for a peer that is gone is dropped. Throws when the kernel or the peer can't take more (ENOBUFS, ETOOMANYREFS, EMFILE). */
+  /**
+   * Descriptors are borrowed. What is for a peer that is gone is dropped. A message without descriptors waits while the machine is short
+   * of something; with them it throws then (ENOBUFS, ETOOMANYREFS, EMFILE), and nothing of it has come.
+   */
   send(message: Outgoing, fds?: readonly number[]): void;
   /** onClose is not called. */
   close(): void;
@@ -31,6 +39,8 @@ interface Packet {
   readonly v: number;
   /** `fds`: only descriptors, for the message that follows. `memfd`: the first descriptor holds the packet's text. */
   readonly type: string;
+  /** Descriptors that went ahead are not of this message: the rest of theirs could not be sent. */
+  readonly fresh?: boolean;
 }
 
 export function openLink<Outgoing extends { readonly type: string }, Incoming extends { readonly type: string }>(
@@ -43,6 +53,7 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
   };
   const receive = (text: string, fds: readonly number[]): void => {
     const packet = JSON.parse(text) as Packet;
+    if (packet.fresh === true) closeEarly();
     if (packet.v !== controlVersion) {
       for (const fd of fds) native.closeFd({ fd });
       options.onMismatch(
@@ -68,32 +79,90 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
     options.onClose();
   };
   const channel = native.openChannel({ fd: options.fd, onMessage: receive, onClose });
+  const sender = new Sender(channel, () => open);
   return {
-    send: (message, fds = []) => {
-      if (open) sendMessage(channel, message, fds);
-    },
+    send: (message, fds = []) => sender.send(message, fds),
     close: () => {
+      open = false;
       closeEarly();
       channel.close();
     },
   };
 }
 
-function sendMessage(channel: Channel, message: { readonly type: string }, fds: readonly number[]): void {
-  const encode = (packet: { readonly type: string }) => JSON.stringify({ v: controlVersion, ...packet });
-  let rest = fds;
-  for (; rest.length > mostDescriptors; rest = rest.slice(mostDescriptors)) {
-    channel.send({ message: encode({ type: 'fds' }), fds: rest.slice(0, mostDescriptors) });
+/** Keeps the order of messages, also of those that have to wait. */
+class Sender {
+  readonly #channel: Channel;
+  readonly #isOpen: () => boolean;
+  readonly #waiting: { readonly type: string }[] = [];
+  #retry: NodeJS.Timeout | undefined;
+  /** Descriptors have gone ahead whose message has not followed yet; and it is that message which is being sent. */
+  #ahead = false;
+  #going = false;
+
+  constructor(channel: Channel, isOpen: () => boolean) {
+    this.#channel = channel;
+    this.#isOpen = isOpen;
   }
-  const text = encode(message);
-  if (Buffer.byteLength(text) <= longestText) {
-    channel.send({ message: text, fds: rest });
-    return;
+
+  send(message: { readonly type: string }, fds: readonly number[]): void {
+    if (!this.#isOpen()) return;
+    try {
+      this.#sendWaiting();
+      this.#sendNow(message, fds);
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (fds.length > 0 || !shortages.includes(code) || this.#waiting.length >= mostWaiting) throw error;
+      this.#waiting.push(message);
+      this.#later();
+    }
   }
-  const memfd = native.textToMemfd({ name: 'ironsocket-message', text });
-  try {
-    channel.send({ message: encode({ type: 'memfd' }), fds: [memfd, ...rest] });
-  } finally {
-    native.closeFd({ fd: memfd });
+
+  #sendWaiting(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      this.#sendNow(next, []);
+      this.#waiting.shift();
+    }
   }
+
+  #later(): void {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      if (!this.#isOpen()) return;
+      try {
+        this.#sendWaiting();
+      } catch {
+        this.#later();
+      }
+    }, retryMs);
+  }
+
+  #sendNow(message: { readonly type: string }, fds: readonly number[]): void {
+    this.#going = false;
+    let rest = fds;
+    for (; rest.length > mostDescriptors; rest = rest.slice(mostDescriptors)) {
+      this.#put({ type: 'fds' }, rest.slice(0, mostDescriptors));
+    }
+    if (Buffer.byteLength(encode(message)) <= longestText) {
+      this.#put(message, rest);
+      return;
+    }
+    const memfd = native.textToMemfd({ name: 'ironsocket-message', text: encode(message) });
+    try {
+      this.#put({ type: 'memfd' }, [memfd, ...rest]);
+    } finally {
+      native.closeFd({ fd: memfd });
+    }
+  }
+
+  #put(packet: { readonly type: string }, fds: readonly number[]): void {
+    // Where one of these failed, what had gone before it is at the peer.
+    const fresh = this.#ahead && !this.#going;
+    this.#channel.send({ message: encode({ ...packet, ...(fresh ? { fresh } : {}) }), fds });
+    this.#ahead = this.#going = packet.type === 'fds';
+  }
+}
+
+function encode(packet: Omit<Packet, 'v'>): string {
+  return JSON.stringify({ v: controlVersion, ...packet });
 }
