@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <latch>
 #include <map>
 #include <mutex>
@@ -145,10 +146,13 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
   auto listener = std::make_shared<Listener>();
   static_cast<ListenerValues&>(*listener) = plan;
   listener->fd = UniqueFd(fcntl(plan.fd, F_DUPFD_CLOEXEC, 3));
+  if (!listener->fd.valid()) {
+    *error = "listener " + plan.name + ": no descriptor: " + strerror(errno);
+    return false;
+  }
   sockaddr_storage bound{};
   socklen_t length = sizeof bound;
-  if (!listener->fd.valid() ||
-      getsockname(listener->fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) {
+  if (getsockname(listener->fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) {
     *error = "listener " + plan.name + ": not a listening socket";
     return false;
   }

@@ -50,7 +50,9 @@ int RelayThread::ConnectTo(Session* session, const Endpoint& endpoint) {
   UniqueFd fd(socket(endpoint.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return errno;
   PrepareStream(fd.get(), endpoint.family());
-  if (connect(fd.get(), endpoint.address(), endpoint.length) != 0 && errno != EINPROGRESS) {
+  // After EINTR the connection goes on being made all the same (connect(2)).
+  if (connect(fd.get(), endpoint.address(), endpoint.length) != 0 && errno != EINPROGRESS &&
+      errno != EINTR) {
     return errno;
   }
   const uint64_t tag = reinterpret_cast<uint64_t>(session) | kBackendBit;

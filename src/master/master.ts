@@ -75,7 +75,7 @@ async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<
     const service = await build(keeper, state, args, candidacy);
     await candidacy.stand(service);
     await service.workers.accept(true).catch((error) => {
-      // One that comes in its place accepts as well.
+      // It is asked again, and one that comes in its place accepts as well.
       log('error', 'system_error', failure('the worker does not accept', error));
     });
     candidacy.serving();

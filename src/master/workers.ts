@@ -26,6 +26,7 @@ import {
 
 /** A worker that is not ready by then hangs. */
 const readyLimitMs = 30_000;
+const acceptAgainMs = 500;
 /** For taking another plan: names may have to be resolved. */
 const applyLimitMs = 10_000;
 
@@ -139,7 +140,17 @@ export class Workers {
   /** Whether connections are taken, from now on also by a worker that comes later. Settles when the one at work does so. */
   accept(accepting: boolean): Promise<void> {
     this.#accepting = accepting;
-    return this.#take();
+    const taken = this.#take();
+    if (accepting) taken.catch(() => this.#acceptLater());
+    return taken;
+  }
+
+  /** A worker that could not take its listeners, for want of a descriptor, lives on without them; who comes would wait for ever. */
+  #acceptLater(): void {
+    const again = (): void => {
+      if (this.#accepting && !this.#stopping) this.#take().catch(() => this.#acceptLater());
+    };
+    setTimeout(again, acceptAgainMs).unref();
   }
 
   /** One after the other. */

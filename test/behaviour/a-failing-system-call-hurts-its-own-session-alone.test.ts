@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// System calls that fail under load, chosen by chance out of what scripts/faults goes through: what passes hurts nobody, what is
+// fatal to a socket ends its session, at both ends honestly; nothing spins, nothing leaks, no process dies. IRONSOCKET_TEST_SEED
+// repeats a run.
+// In the kernel lab on the newest alone: which calls there are is the same with every kernel.
+import * as assert from 'uvu/assert';
+import { type Case, casesFor } from '../faults/cases.ts';
+import { Scene } from '../faults/scene.ts';
+import { caseName, sweep } from '../faults/sweep.ts';
+import { type Engine, engines, isKernel, kernelRekeys } from '../helpers/engines.ts';
+import { afterAll, test } from '../helpers/suite.ts';
+
+/** Of all engines the lab has time for the one that makes most calls. */
+const engine = engines[0] as Engine;
+const seed = Number(process.env.IRONSOCKET_TEST_SEED ?? Date.now() % 1_000_000);
+/** Park and Miller's generator. */
+let state = seed + 1;
+function random(below: number): number {
+  state = (state * 48_271) % 2_147_483_647;
+  return state % below;
+}
+
+const scene = await Scene.open(engine, !isKernel(engine) || kernelRekeys);
+afterAll(() => scene.close());
+
+const cases = casesFor(engine);
+const ofMoment = (moment: Case['moment']): readonly Case[] => cases.filter((item) => item.moment === moment);
+/** So many of them, each at most once. */
+function some(count: number, all: readonly Case[]): Case[] {
+  const left = [...all];
+  return Array.from({ length: Math.min(count, all.length) }, () => left.splice(random(left.length), 1)).flat();
+}
+
+function hurtsNobodyElse(what: string, chosen: readonly Case[], mostN: number): void {
+  test(
+    `${engine.label}: ${what}`,
+    async () => {
+      let hits = 0;
+      for (const item of chosen) {
+        const n = 1 + random(mostN);
+        const swept = await sweep(scene, item, [n]);
+        assert.equal(swept.faults, [], `IRONSOCKET_TEST_SEED=${seed}, ${caseName(item)}, n=${n}`);
+        hits += swept.hits;
+      }
+      assert.ok(hits >= chosen.length / 2, `${hits} hits only`);
+    },
+    { deadline: 120_000 },
+  );
+}
+
+const [traffic, upgrades, reloads] = isKernel(engine) ? [10, 1, 1] : [24, 3, 4];
+hurtsNobodyElse('in the traffic', some(traffic, ofMoment(undefined)), 40);
+hurtsNobodyElse('where nobody reads', some(1, ofMoment('slow')), 5);
+hurtsNobodyElse('over an upgrade', some(upgrades, ofMoment('upgrade')), 3);
+hurtsNobodyElse('over a reload', some(reloads, ofMoment('reload')), 2);
+
+/** F_DUPFD_CLOEXEC */
+const duplicate = 1030;
+
+test(`${engine.label}: a new worker that finds no descriptor for a listener takes it as soon as there is one`, async () => {
+  const { log } = scene.proxy;
+  const from = log.lines.length;
+  // The old worker has duplicated both to look at its plan without them, the new one to look at its own; this is to accept.
+  scene.seam.arm({ call: 'fcntl', how: 'EMFILE', detail: duplicate, place: 'network' }, { first: 5 });
+  const { round, committed } = await scene.upgrade();
+  const { hits } = scene.seam.disarm();
+  assert.equal({ committed, hits, ...round.endings }, { committed: true, hits: 1, whole: 8, refused: 0, cut: 0 });
+  assert.equal(round.faults, []);
+  await log.waitFor({ error_msg: 'the worker does not accept' }, { from });
+  const { endings, faults } = await scene.round();
+  assert.equal(faults, []);
+  assert.is(endings.whole, 8);
+});
+
+test(`${engine.label}: what a worker can not tell its master at once it tells later`, async () => {
+  // The worker's first message in a reload is that it has taken the plan.
+  scene.seam.arm({ call: 'sendmsg', how: 'ENOBUFS', place: 'local' }, { first: 1, most: 3 });
+  const { round, committed } = await scene.reload();
+  const { hits } = scene.seam.disarm();
+  assert.equal({ committed, hits, ...round.endings }, { committed: true, hits: 3, whole: 8, refused: 0, cut: 0 });
+  assert.equal(round.faults, []);
+});
