@@ -13,15 +13,23 @@ export function onCore(core: number): readonly string[] {
   return ['taskset', '-c', String(core)];
 }
 
+let comesFirst = false;
+
 /**
- * Lets the session of a process come before all other programs of the machine, where the kernel shares cores among sessions
- * (sched(7), autogroups) and we are root. Who comes first within the session stays as it is.
+ * Whether subjects and load come before all other programs of the machine, where the kernel shares cores among sessions (sched(7),
+ * autogroups) and we are root. A busy machine disturbs less, then, and is disturbed.
  */
+export function comeFirst(whether: boolean): void {
+  comesFirst = whether;
+}
+
+/** Has a process that has just started come first, with its session. Who comes first within the session stays as it is. */
 export function putFirst(pid: number): void {
+  if (!comesFirst) return;
   try {
     writeFileSync(`/proc/${pid}/autogroup`, '-20');
   } catch {
-    // A busy machine disturbs more, then.
+    // No autogroups, or not for us to set.
   }
 }
 

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
 import { type Contender, ironsocket, nginxWithKernel, peersOf } from './contenders.ts';
-import { loadCore } from './cores.ts';
+import { comeFirst, loadCore } from './cores.ts';
 import { Backend, buildLoad } from './load-program.ts';
 import { machine, watchNoise } from './machine.ts';
 import { type Around, type Figures, type Job, jobs, rows } from './measures.ts';
@@ -21,6 +21,7 @@ interface Options {
   readonly engine: 'auto' | 'kernel' | 'userspace';
   readonly logLevel: string;
   readonly peers: 'newest' | 'installed' | 'none';
+  readonly first: boolean;
   readonly only?: string;
   readonly profile?: string;
   readonly json?: string;
@@ -47,6 +48,7 @@ const command = new Command('scripts/bench')
       .default('newest'),
   )
   .option('--only <TEXT>', 'only subjects with this in their name')
+  .option('--no-first', "don't come before the other programs of the machine")
   .option('--profile <FOLDER>', 'writes there where each spends its time in each job, which costs some')
   .option('--json <FILE>', 'writes the results as JSON, too');
 command.parse();
@@ -79,6 +81,7 @@ async function measure(job: Job, contender: Contender, served: Served): Promise<
 const here = machine();
 const at = new Date().toISOString();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+comeFirst(options.first);
 progress('building');
 buildLoad();
 // We measure, and are not to be measured.

@@ -176,7 +176,7 @@ test(
     const sizes = ['--rounds', '1', '--seconds', '0.3', '--bulk', '16', '--idle', '50'];
     const text = execFileSync(
       process.execPath,
-      ['scripts/bench.d/side-by-side.ts', ...names, ...sizes, '--peers', 'none', '--json', file],
+      ['scripts/bench.d/side-by-side.ts', ...names, ...sizes, '--peers', 'none', '--no-first', '--json', file],
       { encoding: 'utf8' },
     );
     const results = JSON.parse(readFileSync(file, 'utf8')) as { rows: Comparison[]; failures: unknown[] };
