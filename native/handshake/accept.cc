@@ -111,7 +111,7 @@ void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd 
   }
   auto connection = std::make_unique<Connection>();
   const uint64_t tag = reinterpret_cast<uint64_t>(connection.get());
-  const int error = epoll_.Add(fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, tag);
+  const int error = epoll_.Add(fd.get(), kConnectionEvents, tag);
   if (error != 0) {
     counters_.Add(Counter::kConnectionsRefused);
     return Pause(-error);

@@ -24,6 +24,7 @@ constexpr size_t kLongestQueue = 16 * 1024;  // a flood must not keep us accepti
 constexpr uint32_t kLingerMs = 1000;
 constexpr size_t kMostDiscarded = 256 * 1024;  // bytes after an alert
 constexpr int kNice = 5;
+constexpr int64_t kLongestAdoptUs = 1000;  // that a finished handshake waits for others
 constexpr size_t kTrimPeak = 32;  // handshakes at once from which on giving memory back is worth it
 constexpr int64_t kTrimEveryMs = 1000;
 
@@ -76,9 +77,11 @@ void HandshakeThread::Loop() {
           if (listener.get() == named) Accept(listener, kAcceptsPerWake);
         }
       } else {
-        OnEvent(reinterpret_cast<Connection*>(tag));
+        OnEvent(reinterpret_cast<Connection*>(tag), event.events);
       }
+      if (adopted_us_ != 0 && NowUs() - adopted_us_ >= kLongestAdoptUs) WakeRelays();
     }
+    WakeRelays();
     if (inbox) TakeInbox();
     while (TimerNode* node = timers_.Expired(now_ms_)) OnTimer(reinterpret_cast<Connection*>(node));
     if (paused_until_ms_ != 0 && now_ms_ >= paused_until_ms_) Resume();
@@ -120,10 +123,10 @@ void HandshakeThread::TakeInbox() {
   }
 }
 
-void HandshakeThread::OnEvent(Connection* connection) {
+void HandshakeThread::OnEvent(Connection* connection, uint32_t events) {
   if (connection->dead) return;
   if (!FlushOutput(connection)) return;
-  Read(connection);
+  Read(connection, events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP));
 }
 
 // False when the connection is gone.
@@ -135,7 +138,7 @@ bool HandshakeThread::FlushOutput(Connection* connection) {
                                MSG_DONTWAIT | MSG_NOSIGNAL);
     if (taken > 0) {
       sent += static_cast<size_t>(taken);
-    } else if (errno == EAGAIN) {
+    } else if (errno == EAGAIN && AwaitRoom(connection)) {
       break;
     } else if (errno != EINTR) {
       if (!connection->failed) {
@@ -158,7 +161,20 @@ bool HandshakeThread::FlushOutput(Connection* connection) {
   return true;
 }
 
-void HandshakeThread::Read(Connection* connection) {
+// A client that does not take its flight is rare: only then is it watched for room, because epoll
+// would begin with an event for that. False, with errno, when it can't be.
+bool HandshakeThread::AwaitRoom(Connection* connection) {
+  if (connection->awaits_room) return true;
+  const uint64_t tag = reinterpret_cast<uint64_t>(connection);
+  const int error = epoll_.Modify(connection->fd.get(), kConnectionEvents | EPOLLOUT, tag);
+  connection->awaits_room = error == 0;
+  errno = -error;
+  return error == 0;
+}
+
+// `hangup`: the end of the stream, or an error, is behind what is there. Otherwise a short read has
+// taken everything, and what comes later is an event of its own (epoll(7), question 9).
+void HandshakeThread::Read(Connection* connection, bool hangup) {
   for (;;) {
     const ssize_t got = recv(connection->fd.get(), scratch_.get(), kScratch, MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
@@ -177,7 +193,7 @@ void HandshakeThread::Read(Connection* connection) {
       continue;
     }
     Advance(connection, {scratch_.get(), static_cast<size_t>(got)});
-    if (connection->dead) return;
+    if (connection->dead || (static_cast<size_t>(got) < kScratch && !hangup)) return;
   }
 }
 
@@ -219,7 +235,14 @@ void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> 
       std::min_element(relays_.begin(), relays_.end(),
                        [](const auto& a, const auto& b) { return a->load() < b->load(); });
   (*least)->Adopt(std::move(session));
+  if (adopted_us_ == 0) adopted_us_ = NowUs();
   Close(connection);
+}
+
+// For the sessions that they have been given in this round.
+void HandshakeThread::WakeRelays() {
+  if (std::exchange(adopted_us_, 0) == 0) return;
+  for (const auto& relay : relays_) relay->Wake();
 }
 
 // The alert, if there is one, is sent; then the client has a moment to read it before the socket

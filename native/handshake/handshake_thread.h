@@ -39,6 +39,7 @@ class HandshakeThread {
   void Join();
 
  private:
+  static constexpr uint32_t kConnectionEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
   // A connection until its handshake is done, or until its alert has had its time.
   struct Connection {
     TimerNode timer;  // first: a TimerNode* is a Connection*
@@ -56,6 +57,7 @@ class HandshakeThread {
     int ulp_error = 0;                     // errno with which it did not get the ULP "tls"
     bool failed = false;                   // its alert is on the way; then it is only listened to
     bool shut = false;
+    bool awaits_room = false;
     bool dead = false;
   };
   enum class Command : uint8_t { kListen, kEndConnections, kStop };
@@ -69,11 +71,13 @@ class HandshakeThread {
   void Loop();
   int WaitMs() const;
   void TakeInbox();
-  void OnEvent(Connection* connection);
+  void OnEvent(Connection* connection, uint32_t events);
   bool FlushOutput(Connection* connection);
-  void Read(Connection* connection);
+  bool AwaitRoom(Connection* connection);
+  void Read(Connection* connection, bool hangup);
   void Advance(Connection* connection, std::span<const uint8_t> input);
   void Complete(Connection* connection, std::span<const uint8_t> leftover);
+  void WakeRelays();
   void Fail(Connection* connection, std::string_view why);
   void OnTimer(Connection* connection);
   void Close(Connection* connection);
@@ -105,6 +109,7 @@ class HandshakeThread {
   size_t open_peak_ = 0;  // since memory was last given back
   int64_t trimmed_ms_ = 0;
   int64_t now_ms_ = 0;
+  int64_t adopted_us_ = 0;  // since when a session is a relay's that has not been woken; 0: none
   int64_t paused_until_ms_ = 0;  // 0: accepting
   uint32_t pause_ms_ = 0;
   int64_t complained_ms_ = INT64_MIN / 2;  // when the log last heard of a refusal or a pause

@@ -61,23 +61,34 @@ class Inbox {
   int fd() const { return event_.get(); }
 
   void Push(Message message) {
-    bool first;
+    Add(std::move(message));
+    Wake();
+  }
+
+  // Without waking the owner, which costs two changes of threads: for who has more to come, and
+  // then calls Wake.
+  void Add(Message message) {
+    std::lock_guard lock(mutex_);
+    messages_.push_back(std::move(message));
+  }
+
+  // Tells the owner of what was added, unless it has been told or there is nothing.
+  void Wake() {
     {
       std::lock_guard lock(mutex_);
-      first = messages_.empty();
-      messages_.push_back(std::move(message));
+      if (told_ || messages_.empty()) return;
+      told_ = true;
     }
-    if (first) {
-      const uint64_t one = 1;
-      // Can only fail when the counter is full, and then the owner is awake already (eventfd(2)).
-      [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof one);
-    }
+    const uint64_t one = 1;
+    // Can only fail when the counter is full, and then the owner is awake already (eventfd(2)).
+    [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof one);
   }
 
   std::vector<Message> Take() {
     uint64_t ignored;
     [[maybe_unused]] const ssize_t got = read(event_.get(), &ignored, sizeof ignored);
     std::lock_guard lock(mutex_);
+    told_ = false;
     return std::exchange(messages_, {});
   }
 
@@ -85,6 +96,7 @@ class Inbox {
   UniqueFd event_;
   std::mutex mutex_;
   std::vector<Message> messages_;
+  bool told_ = false;
 };
 
 }  // namespace ironsocket

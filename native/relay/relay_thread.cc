@@ -48,8 +48,10 @@ bool RelayThread::Start(std::string* error) {
 
 void RelayThread::Adopt(std::unique_ptr<Established> session) {
   load_.fetch_add(1, std::memory_order_relaxed);
-  inbox_.Push({Command::kAdopt, std::move(session), {}, 0, {}});
+  inbox_.Add({Command::kAdopt, std::move(session), {}, 0, {}});
 }
+
+void RelayThread::Wake() { inbox_.Wake(); }
 
 void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, 0, {}}); }
 
