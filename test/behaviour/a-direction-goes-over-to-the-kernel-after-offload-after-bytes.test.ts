@@ -3,9 +3,10 @@
 // TLS, or does not have that direction, it stays where it was.
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend, writeStream } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
 import { type Engine, engines } from '../helpers/engines.ts';
 import { inKernel, inKernelAgain, kernelMustLetGo } from '../helpers/kernel-counters.ts';
+import { KnownStream, writeStream } from '../helpers/known-stream.ts';
 import type { LogLine } from '../helpers/log-lines.ts';
 import type { Peer } from '../helpers/peer.ts';
 import { type RunningProxy, startProxy, versions } from '../helpers/proxy.ts';

@@ -4,7 +4,8 @@
 // nothing of the answer is lost.
 import { createHash } from 'node:crypto';
 import * as assert from 'uvu/assert';
-import { KnownStream, push, startBackend } from '../helpers/backends.ts';
+import { push, startBackend } from '../helpers/backends.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import type { Peer } from '../helpers/peer.ts';
 import type { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type TestContext, test } from '../helpers/suite.ts';

@@ -2,7 +2,8 @@
 // A session that has had its turn (512 KiB) waits for the next one. Where splice uses the turn up by a short record, behind which a read
 // is to look at what comes next, that read must wait too: it would take what the turn has no room for.
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';
 import { openSession, type Session, variants } from '../helpers/variants.ts';

@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
 import { engines } from '../helpers/engines.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';

@@ -3,7 +3,8 @@
 // A storm of signals and readers that stop now and then change nothing.
 import type { Socket } from 'node:net';
 import * as assert from 'uvu/assert';
-import { startBackend, writeStream } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { writeStream } from '../helpers/known-stream.ts';
 import { test } from '../helpers/suite.ts';
 import { only, tlsConnect } from '../helpers/tls-client.ts';
 import { variants } from '../helpers/variants.ts';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
 import { ecdsa, rsa } from '../helpers/certificates.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { handshakeFailure, only } from '../helpers/tls-client.ts';

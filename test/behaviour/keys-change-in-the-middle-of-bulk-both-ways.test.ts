@@ -4,8 +4,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend, startEcho, writeStream } from '../helpers/backends.ts';
+import { startBackend, startEcho } from '../helpers/backends.ts';
 import { tlsStat } from '../helpers/engines.ts';
+import { KnownStream, writeStream } from '../helpers/known-stream.ts';
 import { test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';

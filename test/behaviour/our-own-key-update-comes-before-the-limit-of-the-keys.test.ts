@@ -2,7 +2,8 @@
 // RFC 8446 section 5.5. With an engine that can't change its keys (the kernel's before Linux 6.14) the session ends there instead, and
 // no client is asked for what could not be followed. The limit, 2^24.5 records for AES-GCM, is lowered by the environment variable that only tests set.
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';
 import { openSession, variants } from '../helpers/variants.ts';

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Streams run both ways through many reloads, whatever changes; who connects meanwhile is served.
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend, startEcho } from '../helpers/backends.ts';
+import { startBackend, startEcho } from '../helpers/backends.ts';
 import { rsa } from '../helpers/certificates.ts';
 import { engines } from '../helpers/engines.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { startProxy, versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { change, keepConnecting, reload } from '../helpers/reload.ts';

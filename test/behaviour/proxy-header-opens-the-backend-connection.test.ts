@@ -2,7 +2,8 @@
 // HAProxy's proxy-protocol.txt: the header comes before the first byte of the session, and says who connected, to where, and how TLS was
 // agreed on.
 import * as assert from 'uvu/assert';
-import { readProxyHeader, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { readProxyHeader } from '../helpers/proxy-header.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { contentType } from '../helpers/tls-records.ts';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Sizes, padding, empty records, and cuts between segments never show in the stream.
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';
 import { openSession, variants } from '../helpers/variants.ts';

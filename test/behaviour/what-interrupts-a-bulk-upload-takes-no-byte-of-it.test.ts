@@ -3,7 +3,8 @@
 // the interruption arrives, what comes after it too unless it ends the session, and the session ends as it should.
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
-import { KnownStream, startBackend } from '../helpers/backends.ts';
+import { startBackend } from '../helpers/backends.ts';
+import { KnownStream } from '../helpers/known-stream.ts';
 import type { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Backends for the proxy under test, in the test's own process but for the black hole.
 import { spawn } from 'node:child_process';
-import { type Cipheriv, createCipheriv, createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync } from 'node:fs';
 import * as net from 'node:net';
@@ -123,40 +122,6 @@ function delay(ms: number): Promise<undefined> {
   return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
 }
 
-// --- known streams
-
-/** Bytes that never repeat (AES-CTR), the same for the same seed. */
-export class KnownStream {
-  readonly #cipher: Cipheriv;
-  readonly #zeros = Buffer.alloc(1 << 16);
-  readonly #hash = createHash('sha256');
-
-  constructor(seed: number) {
-    this.#cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16, seed), Buffer.alloc(16));
-  }
-  next(length: number): Buffer {
-    const zeros = length <= this.#zeros.length ? this.#zeros.subarray(0, length) : Buffer.alloc(length);
-    const bytes = this.#cipher.update(zeros);
-    this.#hash.update(bytes);
-    return bytes;
-  }
-  /** SHA-256 of everything that `next` has given; once. */
-  digest(): string {
-    return this.#hash.digest('hex');
-  }
-}
-
-/** Writes `total` bytes of a known stream as fast as `out` takes them; its SHA-256. Does not end `out`. */
-export async function writeStream(out: net.Socket, total: number, seed: number): Promise<string> {
-  const stream = new KnownStream(seed);
-  for (let left = total; left > 0; ) {
-    const chunk = stream.next(Math.min(left, 1 << 16));
-    left -= chunk.length;
-    if (!out.write(chunk)) await once(out, 'drain');
-  }
-  return stream.digest();
-}
-
 /**
  * Writes what `next` gives, by default zeros, until `socket` has taken no more for half a second; the bytes it got rid of. One
  * chunk, by default of 64 KiB, still waits then.
@@ -171,70 +136,4 @@ export async function push(socket: net.Socket, next = (): Buffer => Buffer.alloc
     sent += chunk.length;
     if (sent > 1 << 28) throw new Error('nothing holds it back');
   }
-}
-
-// --- PROXY protocol
-
-export interface ProxyHeader {
-  readonly version: 1 | 2;
-  /** v1: the line; v2: `PROXY TCP4` and so on. */
-  readonly kind: string;
-  readonly source: string;
-  readonly destination: string;
-  readonly tlvs: ReadonlyMap<number, Buffer>;
-}
-
-const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
-
-/** Reads the header that opens a connection from the proxy (HAProxy's proxy-protocol.txt). */
-export async function readProxyHeader(peer: Peer): Promise<ProxyHeader> {
-  const start = await peer.read(16);
-  if (start.subarray(0, 12).equals(signature)) return parseV2(start, await peer.read(start.readUInt16BE(14)));
-  let line = start.toString('latin1');
-  while (!line.endsWith('\r\n')) line += (await peer.read(1)).toString('latin1');
-  const [, family = '', from = '', to = '', fromPort = '', toPort = ''] = line.trimEnd().split(' ');
-  return { version: 1, kind: family, source: `${from}:${fromPort}`, destination: `${to}:${toPort}`, tlvs: new Map() };
-}
-
-function parseV2(start: Buffer, body: Buffer): ProxyHeader {
-  const families: Record<number, [string, number]> = {
-    17: ['TCP4', 4],
-    33: ['TCP6', 16],
-    49: ['UNIX', 108],
-    0: ['UNSPEC', 0],
-  };
-  const [family, size] = families[start[13] ?? 0] ?? ['?', 0];
-  const command = start[12] === 0x21 ? 'PROXY' : `command 0x${start[12]?.toString(16)}`;
-  const ports = size === 4 || size === 16 ? 4 : 0;
-  const text = (at: number): string => ipText(body.subarray(at * size, at * size + size));
-  const end = 2 * size + ports;
-  return {
-    version: 2,
-    kind: `${command} ${family}`,
-    source: ports ? `${text(0)}:${body.readUInt16BE(2 * size)}` : '',
-    destination: ports ? `${text(1)}:${body.readUInt16BE(2 * size + 2)}` : '',
-    tlvs: parseTlvs(body.subarray(end)),
-  };
-}
-
-/** TLVs by type; those inside PP2_TYPE_SSL (0x20), behind its 5 bytes, stand beside the others. */
-function parseTlvs(bytes: Buffer): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
-  for (let at = 0; at + 3 <= bytes.length; ) {
-    const type = bytes[at] ?? 0;
-    const value = bytes.subarray(at + 3, at + 3 + bytes.readUInt16BE(at + 1));
-    found.set(type, value);
-    if (type === 0x20) for (const [inner, content] of parseTlvs(value.subarray(5))) found.set(inner, content);
-    at += 3 + value.length;
-  }
-  return found;
-}
-
-function ipText(bytes: Buffer): string {
-  if (bytes.length === 4) return bytes.join('.');
-  const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16));
-  return groups
-    .join(':')
-    .replace(/\b0(:0)+\b/, ':')
-    .replace(':::', '::');
 }

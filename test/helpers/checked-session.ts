@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A session that is known to be whole: everything that comes at either end is compared, byte by byte, with what was sent at the other.
 import type { Backend } from './backends.ts';
-import { KnownStream } from './backends.ts';
+import { KnownStream } from './known-stream.ts';
 import type { Peer } from './peer.ts';
 import { RawTlsClient } from './raw-tls-client.ts';
 import { contentType, type TlsVersion } from './tls-records.ts';

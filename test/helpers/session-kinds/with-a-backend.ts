@@ -2,7 +2,8 @@
 // Kinds of sessions whose backend the test is: half-closed, with full buffers, with keys that are owed, without a backend yet.
 import { createHash } from 'node:crypto';
 import * as assert from 'uvu/assert';
-import { KnownStream, push } from '../backends.ts';
+import { push } from '../backends.ts';
+import { KnownStream } from '../known-stream.ts';
 import { alert, contentType } from '../tls-records.ts';
 import type { Session } from '../variants.ts';
 import { hear, type Kind, openEcho, part, rekeysBothWays } from './kind.ts';
