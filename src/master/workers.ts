@@ -342,6 +342,7 @@ export class Workers {
       worker_pid: pid,
       reason: this.#reason ?? reason,
       code,
+      sessions_lost: tally.of(id)?.sessions_open,
     } as const;
     if (this.#stopping) {
       log('info', 'worker', fields);

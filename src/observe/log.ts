@@ -54,6 +54,8 @@ interface Events {
     readonly reason?: string | undefined;
     /** Exit code, where it exited by itself. */
     readonly code?: number | undefined;
+    /** Of one that is dead: those that it owned. */
+    readonly sessions_lost?: number | undefined;
     readonly delay_ms?: number | undefined;
   };
   signal_received: { readonly signal_num: number; readonly signal_string: string; readonly recvd_from: number };

@@ -36,6 +36,7 @@ test('clients that connect while there is no worker are served by the next', asy
   assert.is(dead.reason, 'SIGKILL');
   assert.is(dead.worker_pid, String(worker));
   assert.is(dead.worker_id, '1');
+  assert.is(dead.sessions_lost, '1');
   for (const client of clients) client.peer.reset();
 });
 
