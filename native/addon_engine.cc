@@ -62,6 +62,9 @@ Value WithPlan(const CallbackInfo& info, Engine* engine,
   }
   plan.max_connections = arguments.Unsigned("maxConnections");
   plan.ticket_keys_fd = arguments.Fd("ticketKeysFd", -1);
+  if (arguments.Has("expectedConnections")) {
+    plan.expected_connections = arguments.Unsigned("expectedConnections");
+  }
   std::string error;
   if (!info.Env().IsExceptionPending() && arguments.ok() && !(engine->*apply)(plan, &error)) {
     ThrowCoded(info.Env(), "ERR_NATIVE_PLAN", error);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <latch>
@@ -27,8 +28,13 @@ namespace ironsocket {
 namespace {
 
 constexpr int64_t kBackendFailedEveryMs = 1000;
-constexpr rlim_t kFdTable = 65'536;
+constexpr uint64_t kFdTable = 65'536;
 constexpr size_t kSpareFds = 32;  // log, eventfds, files that are opened in passing
+// A donor's both ends of its pair and the memfd of its batch; a recipient's end, the same again on
+// its way, and the memfd.
+constexpr size_t kHandoffFdsPerThread = 3;
+// Longer than a donor tries to begin (src/worker/worker.ts).
+constexpr int64_t kExpectMs = 15'000;
 
 bool ParseAddresses(const std::vector<std::string>& texts, Endpoints* out) {
   auto addresses = std::make_shared<std::vector<Endpoint>>();
@@ -55,15 +61,18 @@ size_t OpenFds() {
   return count;
 }
 
-// How many connections, two descriptors each, the file limit has room for, those that are open now
-// included.
-uint32_t FdConnections(uint32_t connections_open) {
+uint64_t FileLimit() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
+  return std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
+}
+
+// How many connections, two descriptors each, the file limit has room for beside `spare`; `theirs`:
+// descriptors of those that are open now.
+uint32_t FdConnections(uint64_t theirs, uint64_t spare) {
   const uint64_t open = OpenFds();
-  const uint64_t theirs = std::min<uint64_t>(open, uint64_t{2} * connections_open);
-  const uint64_t taken = open - theirs + kSpareFds;
-  const uint64_t most = std::min<uint64_t>(limit.rlim_cur, UINT32_MAX);
+  const uint64_t taken = open - std::min(open, theirs) + spare;
+  const uint64_t most = FileLimit();
   return static_cast<uint32_t>(most > taken + 2 ? (most - taken) / 2 : 1);
 }
 
@@ -78,9 +87,7 @@ size_t PlanFds(const Plan& plan) {
 // grace period, some 20 ms (expand_fdtable in fs/file.c): with it every session of a relay thread
 // that takes a batch. So the table is made large before the first; 8 bytes of kernel memory each.
 void GrowFdTable() {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const auto most = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kFdTable));
+  const auto most = static_cast<int>(std::min<uint64_t>(FileLimit(), kFdTable));
   UniqueFd(fcntl(0, F_DUPFD_CLOEXEC, most - 1));
 }
 
@@ -112,6 +119,7 @@ struct Engine::Impl {
                     std::shared_ptr<Listener>* out, std::string* error);
   bool MakeListeners(const Plan& plan, std::vector<std::shared_ptr<Listener>>* out,
                      std::string* error);
+  void LimitFds();
   void Replace(std::vector<std::shared_ptr<Listener>> next);
 
   const EventSink sink;
@@ -187,6 +195,19 @@ bool Engine::Impl::MakeListener(const ListenerPlan& plan,
   return true;
 }
 
+// A full table must leave room for what an upgrade or a reload takes, at either end, and the table
+// of a recipient for all the sessions of a donor whose own is full.
+void Engine::Impl::LimitFds() {
+  std::array<uint64_t, static_cast<size_t>(Counter::kCount)> counted{};
+  state.counters.Sum(counted);
+  const auto sessions = counted[static_cast<size_t>(Counter::kSessionsOpen)];
+  const uint64_t handoff = kHandoffFdsPerThread * relays.size();
+  const uint64_t spare = kSpareFds + plan_fds + handoff;
+  const uint64_t most = FileLimit();
+  state.spare_fds_from = most > spare ? most - spare : 0;
+  state.fd_connections = FdConnections(state.connections_open() + sessions, spare + handoff);
+}
+
 // Waits until every handshake thread has left the old listeners; only then are they closed, though
 // sessions keep what else they are.
 void Engine::Impl::Replace(std::vector<std::shared_ptr<Listener>> next) {
@@ -249,13 +270,11 @@ bool Engine::Check(const Plan& plan, std::string* error) {
 bool Engine::Configure(const Plan& plan, std::string* error) {
   std::vector<std::shared_ptr<Listener>> next;
   if (!impl_->MakeListeners(plan, &next, error)) return false;
+  if (plan.expected_connections > 0) {
+    impl_->state.Expect(plan.expected_connections, NowMs() + kExpectMs);
+  }
   impl_->state.max_connections = plan.max_connections;
-  impl_->state.fd_connections =
-      FdConnections(static_cast<uint32_t>(impl_->state.connections_open()));
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const uint64_t spare = kSpareFds + impl_->plan_fds;
-  impl_->state.spare_fds_from = limit.rlim_cur > spare ? limit.rlim_cur - spare : 0;
+  impl_->LimitFds();
   impl_->Replace(std::move(next));
   return true;
 }

@@ -88,6 +88,8 @@ struct ListenerPlan : ListenerValues {
 struct Plan {
   std::vector<ListenerPlan> listeners;
   uint32_t max_connections = 0;
+  // Connections that another worker is about to hand over, for which room is kept; 0: as before.
+  uint32_t expected_connections = 0;
   int ticket_keys_fd = -1;  // borrowed memfd of TicketKeys; -1: no tickets
 };
 

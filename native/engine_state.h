@@ -28,6 +28,10 @@ struct EngineState {
   std::atomic<uint64_t> spare_fds_from{UINT64_MAX};
   std::atomic<uint32_t> fd_connections{
       0};  // connections that the file limit has room for, two descriptors each
+  // Connections of another worker that are on their way here.
+  std::atomic<int64_t> expected{0};
+  std::atomic<int64_t> expected_until_ms{0};  // unless its sessions have begun to come by then
+  std::atomic<uint32_t> takings{0};           // pairs that they come by
   std::atomic<uint64_t> next_id{FirstConnectionId(0)};
   std::atomic<bool> draining{false};  // nothing is accepted any more
   std::atomic<bool> drained{false};   // and has been told
@@ -38,6 +42,26 @@ struct EngineState {
   // Connections that are open, from accept to the last close.
   uint64_t connections_open() {
     return counters.Shared(Counter::kConnectionsOpen).load(std::memory_order_relaxed);
+  }
+
+  // Those for which there has to be room: connections that are open, and those that are to come
+  // from another worker. Were it given away, they would stay there.
+  uint64_t connections_bound(int64_t now_ms) {
+    const int64_t more = expected.load(std::memory_order_relaxed);
+    const bool coming = takings.load(std::memory_order_relaxed) > 0 ||
+                        now_ms < expected_until_ms.load(std::memory_order_relaxed);
+    return connections_open() + (more > 0 && coming ? static_cast<uint64_t>(more) : 0);
+  }
+  void Expect(uint32_t connections, int64_t until_ms) {
+    expected_until_ms = until_ms;
+    expected = connections;
+  }
+  // They have come, or won't.
+  void NoLongerExpect(size_t connections) {
+    expected.fetch_sub(static_cast<int64_t>(connections), std::memory_order_relaxed);
+  }
+  void TakingEnded() {
+    if (takings.fetch_sub(1) == 1) expected = 0;
   }
 
   void ConnectionOpened() {

@@ -63,6 +63,8 @@ export interface ListenerPlan {
 export interface Plan {
   readonly listeners: readonly ListenerPlan[];
   readonly maxConnections: number;
+  /** That another worker is about to hand over: room is kept for them. */
+  readonly expectedConnections?: number | undefined;
   /** memfd of createTicketKeys; -1: no tickets. */
   readonly ticketKeysFd: number;
 }

@@ -74,7 +74,8 @@ void HandshakeThread::Accept(const std::shared_ptr<Listener>& listener, size_t m
   for (size_t i = 0; i < most && paused_until_ms_ == 0; ++i) {
     // Each connection needs a second descriptor for its backend: it must not be taken without one
     // in sight.
-    if (state_.connections_open() >= state_.fd_connections.load(std::memory_order_relaxed)) {
+    if (state_.connections_bound(now_ms_) >=
+        state_.fd_connections.load(std::memory_order_relaxed)) {
       return Pause(EMFILE);
     }
     sockaddr_storage peer{};
@@ -106,7 +107,7 @@ void HandshakeThread::Refuse(UniqueFd fd) {
 
 void HandshakeThread::Admit(const std::shared_ptr<Listener>& listener, UniqueFd fd,
                             const sockaddr_storage& peer) {
-  if (state_.connections_open() >= state_.max_connections.load(std::memory_order_relaxed)) {
+  if (state_.connections_bound(now_ms_) >= state_.max_connections.load(std::memory_order_relaxed)) {
     return Refuse(std::move(fd));
   }
   auto connection = std::make_unique<Connection>();

@@ -193,6 +193,7 @@ void RelayThread::BeginTaking(UniqueFd fd, uint32_t answers) {
   // A donor that is not told waits in vain, keeps its sessions and says so.
   SendAnswer(fd.get(), {});
   *taking = {std::move(fd), answers, {}};
+  state_.takings.fetch_add(1);
   counters_.Add(Counter::kHandoffsOpen);
 }
 
@@ -234,8 +235,10 @@ void RelayThread::TakeBatch(Taking& taking, Prepare& prepare) {
     // Before the donor hears of it: it needs back what we have taken up.
     for (Session* session : batch) Disown(session);
     SendAnswer(taking.fd.get(), {prepare.id, refusal});
+    if (prepare.sessions == 1) state_.NoLongerExpect(1);
     return;
   }
+  state_.NoLongerExpect(batch.size());
   if (SendAnswer(taking.fd.get(), {prepare.id, refusal}) == 0) {
     state_.counters.pauses().Add(NowUs() - prepare.prepared_us, batch.size());
     for (Session* session : batch) TakeIn(session);
@@ -252,6 +255,7 @@ void RelayThread::EndTaking(Taking& taking, bool died) {
   epoll_.Remove(taking.fd.get());
   taking.fd.Reset();
   counters_.Subtract(Counter::kHandoffsOpen);
+  state_.TakingEnded();
 }
 
 // All that can fail, for all of them; those that were made are in `batch`, not to be touched yet.

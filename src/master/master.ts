@@ -73,8 +73,8 @@ async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<
   try {
     const state = openState(keeper, () => firstState(args));
     const service = await build(keeper, state, args, candidacy);
-    await candidacy.stand(service);
-    await service.workers.accept(true).catch((error) => {
+    const expected = await candidacy.stand(service);
+    await service.workers.accept(true, expected).catch((error) => {
       // It is asked again, and one that comes in its place accepts as well.
       log('error', 'system_error', failure('the worker does not accept', error));
     });

@@ -137,10 +137,13 @@ export class Workers {
     return this.#take({ setup, revision });
   }
 
-  /** Whether connections are taken, from now on also by a worker that comes later. Settles when the one at work does so. */
-  accept(accepting: boolean): Promise<void> {
+  /**
+   * Whether connections are taken, from now on also by a worker that comes later. Settles when the one at work does so. It keeps room for
+   * those that are `expected` from another worker.
+   */
+  accept(accepting: boolean, expected = 0): Promise<void> {
     this.#accepting = accepting;
-    const taken = this.#take();
+    const taken = this.#take(undefined, expected);
     if (accepting) taken.catch(() => this.#acceptLater());
     return taken;
   }
@@ -154,13 +157,13 @@ export class Workers {
   }
 
   /** One after the other. */
-  #take(next?: NextSetup): Promise<void> {
-    const taken = this.#taken.then(() => this.#takeNow(next));
+  #take(next?: NextSetup, expected = 0): Promise<void> {
+    const taken = this.#taken.then(() => this.#takeNow(next, expected));
     this.#taken = taken.catch(() => {});
     return taken;
   }
 
-  async #takeNow(next?: NextSetup): Promise<void> {
+  async #takeNow(next: NextSetup | undefined, expected: number): Promise<void> {
     await this.#untilServing();
     const worker = this.#worker;
     if (worker === undefined || this.#stopping) throw new RetryError('no worker is at work');
@@ -168,7 +171,7 @@ export class Workers {
     const { revision } = next ?? this.#options.state.current;
     this.#applying = { revision, applied };
     try {
-      this.#sendPlan(worker, 'reconfigure', next);
+      this.#sendPlan(worker, 'reconfigure', next, expected);
       await within(applied.promise, applyLimitMs, () => {
         throw new RetryError('the worker does not answer');
       });
@@ -233,12 +236,12 @@ export class Workers {
     }
   }
 
-  #sendPlan(worker: WorkerProcess, type: 'plan' | 'reconfigure' = 'plan', next?: NextSetup): void {
+  #sendPlan(worker: WorkerProcess, type: 'plan' | 'reconfigure' = 'plan', next?: NextSetup, expected = 0): void {
     const fds: number[] = [];
     const placeOf = (fd: number): number => (fds.includes(fd) ? fds.indexOf(fd) : fds.push(fd) - 1);
     const countersFd = type === 'plan' ? (this.#options.tally.descriptorsOf(worker.id)?.page ?? -1) : -1;
-    const plan = mapDescriptors({ ...this.#options.plan(worker.id, this.#accepting, next), countersFd }, placeOf);
-    worker.send({ type, ...plan }, fds);
+    const told = mapDescriptors({ ...this.#options.plan(worker.id, this.#accepting, next), countersFd }, placeOf);
+    worker.send({ type, ...told, plan: { ...told.plan, expectedConnections: expected } }, fds);
   }
 
   #expectReady(): void {

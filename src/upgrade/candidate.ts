@@ -18,8 +18,11 @@ export interface Candidacy {
   failed(error: unknown): void;
   /** It has started a worker. */
   started(worker: PeerWorker, tally: Tally): void;
-  /** Waits for the worker and then for the commit. Rejects when the worker does not get ready. */
-  stand(service: Service): Promise<void>;
+  /**
+   * Waits for the worker and then for the commit. Gives the number of connections that the old worker is about to hand over. Rejects when
+   * the worker does not get ready.
+   */
+  stand(service: Service): Promise<number>;
   /** After the commit, when clients are served. */
   serving(): void;
 }
@@ -57,6 +60,7 @@ export function openCandidacy(keeper: Keeper): Candidacy {
       link.send({ type: 'ready', workerPid: own.workers.serving?.pid ?? 0 });
       await committed;
       keeper.onRole = () => {};
+      return books.donor?.read().counters.connections_open ?? 0;
     },
     serving: () => link.send({ type: 'serving' }),
   };

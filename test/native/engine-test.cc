@@ -221,9 +221,10 @@ TEST_CASE("engine: a new plan does not count the descriptors of open sessions ag
     while (sessions.size() < count) sessions.push_back(std::make_unique<LiveSession>(live));
   };
   open(12);
-  // Beside the 32 that the engine keeps free there is room for 12 sessions more, 24 in all; counted
-  // against themselves the open ones would leave none. The test's own ends take two of four.
-  const FileLimit limit(OpenFiles() + 32 + 24);
+  // Beside the 32 that the engine keeps free, and 9 for a plan and a handoff, there is room for 12
+  // sessions more, 24 in all; counted against themselves the open ones would leave none. The test's
+  // own ends take two of four.
+  const FileLimit limit(OpenFiles() + 32 + 9 + 24);
   live.Configure();
   live.Configure();
   open(18);
@@ -245,6 +246,39 @@ TEST_CASE("engine: one connection over max_connections is reset, the others live
   LiveSession three(live);
   CHECK(two.client.Write({1}));
   CHECK(Receive(two.backend.get(), 1) == Bytes{1});
+}
+
+TEST_CASE("engine: room is kept for connections that another worker is about to hand over") {
+  LiveEngine from, to;
+  from.Configure();
+  LiveSession one(from), two(from);
+  to.plan.max_connections = 3;
+  to.plan.expected_connections = 3;
+  to.Configure();
+  to.plan.expected_connections = 0;
+  const auto refused = [&] { return EndOf(to.front.Connect().get()) == ECONNRESET; };
+  CHECK(refused());
+  to.Configure();  // as a reload meanwhile
+  CHECK(refused());
+
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  std::vector<UniqueFd> take, give;
+  take.emplace_back(ends[0]);
+  give.emplace_back(ends[1]);
+  to.engine.TakeSessions(std::move(take));
+  CHECK(refused());
+  from.engine.GiveSessions(std::move(give));
+  Eventually([&] { return to.Count(Counter::kSessionsOpen) == 2; });
+  CHECK(refused());  // the third may still be in its handshake there
+  from.engine.Close();
+  Eventually([&] { return to.Count(Counter::kHandoffsOpen) == 0; });
+  LiveSession three(to);
+  CHECK(to.Count(Counter::kConnectionsOpen) == 3);
+  CHECK(refused());
+  one.client.Close(true);
+  Eventually([&] { return to.Count(Counter::kConnectionsOpen) == 2; });
+  LiveSession four(to);
 }
 
 TEST_CASE("engine: a handshake that takes too long is ended and counted") {
