@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// scripts/soak: options, progress, verdict.
+import { writeFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { machine, watchNoise } from '../bench.d/machine.ts';
+import { pageOf } from './page.ts';
+import { Soak } from './run.ts';
+import type { Glance } from './service.ts';
+import { verdictText } from './table.ts';
+import { verdictOf } from './verdict.ts';
+
+interface Options {
+  readonly minutes: number;
+  readonly cycle: number;
+  readonly files: number;
+  readonly idle: number;
+  readonly visitors: number;
+  readonly guests: number;
+  readonly pause: number;
+  readonly seed: number;
+  readonly engine: 'auto' | 'kernel' | 'userspace';
+  readonly upgradeEvery: number;
+  readonly killEvery: number;
+  readonly killMasterEvery: number;
+  readonly html?: string;
+  readonly json?: string;
+}
+
+const number = (text: string): number => {
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`"${text}" is no number`);
+  return Number(text);
+};
+
+const command = new Command('scripts/soak')
+  .option('--minutes <N>', 'how long', number, 30)
+  .option('--cycle <SECONDS>', 'of a cycle: to the limit of open files, an upgrade, and back', number, 60)
+  .option('--files <N>', 'limit of open files of a worker', number, 8192)
+  .option('--idle <N>', 'idle sessions that stay', number, 300)
+  .option('--visitors <N>', 'at a time, each of whom comes again and again', number, 16)
+  .option('--guests <N>', 'at a time, who stay for a minute or so', number, 32)
+  .option('--pause <MS>', 'most time between two visits of a visitor', number, 250)
+  .option('--seed <N>', 'of what the visitors do', number, 1)
+  .option('--upgrade-every <N>', 'cycles; 0: never', number, 1)
+  .option('--kill-every <N>', 'cycles in which a worker is killed; 0: never', number, 5)
+  .option('--kill-master-every <N>', 'cycles in which a master is killed; 0: never', number, 5)
+  .addOption(
+    new Option('--engine <NAME>', '`offload` of ironsocket').choices(['auto', 'kernel', 'userspace']).default('auto'),
+  )
+  .option('--html <FILE>', 'writes a page with pictures')
+  .option('--json <FILE>', 'writes all that was seen as JSON');
+const options = command.parse().opts<Options>();
+
+const progressEveryMs = 10_000;
+const here = machine();
+const at = new Date().toISOString();
+const noise = watchNoise();
+console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
+const cycles = Math.max(1, Math.round((options.minutes * 60) / options.cycle));
+console.log(`${cycles} cycles of ${options.cycle} s, ${options.files} open files`);
+
+const soak = new Soak({ ...options, cycles, cycleMs: options.cycle * 1000, pauseMs: options.pause }, (text) =>
+  say(text),
+);
+const { history } = soak;
+const clock = () => `${Math.floor(history.now() / 60)}:${String(Math.floor(history.now() % 60)).padStart(2, '0')}`;
+const say = (text: string) => console.log(`${process.stdout.isTTY ? '\r\x1b[K' : ''}${clock().padStart(5)}  ${text}`);
+
+const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+function words({ memory, files, sessions, connections, processes, pauses }: Glance): string {
+  const load = `${String(sessions).padStart(5)} sessions, ${String(connections).padStart(5)} connections`;
+  const costs = `keeper ${mib(memory.keeper)}, master ${mib(memory.master)}, worker ${mib(memory.worker)} MiB`;
+  return `${load}, ${String(files.worker).padStart(5)} files, ${processes} processes, ${costs}, ${pauses} pauses, ${history.faults.length} faults`;
+}
+const progress = setInterval(() => {
+  const last = history.glances.at(-1);
+  if (last !== undefined) say(words(last));
+}, progressEveryMs);
+// A terminal has the state of now in its last line.
+const live = setInterval(() => {
+  const last = history.glances.at(-1);
+  if (process.stdout.isTTY && last !== undefined)
+    process.stdout.write(`\r\x1b[K${clock().padStart(5)}  ${words(last)}`);
+}, 1_000);
+
+// What was started is ended at exit.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+try {
+  await soak.run();
+} catch (error) {
+  history.fault('the soak', error instanceof Error ? (error.stack ?? error.message) : String(error));
+}
+clearInterval(progress);
+clearInterval(live);
+await soak.end();
+
+const verdict = verdictOf(history);
+const busy = noise();
+console.log(`\n${verdictText(history, verdict)}`);
+const part = (of: number) => `${Math.round(of * 100)} %`;
+console.log(
+  `machine: load average ${busy.loadAverage.toFixed(1)}, idle ${part(busy.idle)}, stolen ${part(busy.steal)}`,
+);
+if (options.html !== undefined)
+  writeFileSync(options.html, pageOf(history, verdict, `${at}, ${here.cpu}, Linux ${here.kernel}`));
+if (options.json !== undefined) {
+  const all = { at, machine: here, options, noise: busy, verdict, history };
+  writeFileSync(options.json, `${JSON.stringify(all, null, 1)}\n`);
+}
+process.exit(verdict.right ? 0 : 1);
