@@ -83,7 +83,7 @@ function latency(history: History, readings: readonly Reading[]): Line[] {
 
 function chart(title: string, history: History, lines: readonly Line[], logarithmic = false): string {
   const points = lines.flatMap((line) => line.points);
-  const longest = Math.max(1, ...points.map(([x]) => x));
+  const longest = Math.max(1, ...history.glances.map(({ at }) => at));
   const highest = Math.max(1e-9, ...points.map(([, y]) => y));
   const lowest = logarithmic ? Math.max(0.01, Math.min(highest, ...points.map(([, y]) => y))) : 0;
   const scale = logarithmic
@@ -104,9 +104,13 @@ function chart(title: string, history: History, lines: readonly Line[], logarith
   const ticks = Array.from({ length: Math.floor(longest / 60 / minutes) + 1 }, (_, i) => i * minutes).map(
     (at) => `<text x="${x(at * 60)}" y="${height - 8}" text-anchor="middle">${at} min</text>`,
   );
-  const levels = [lowest, highest].map(
-    (level) => `<text x="${margin.left - 6}" y="${y(level)}" text-anchor="end">${number(level)}</text>`,
+  const decades = Array.from({ length: 8 }, (_, i) => 10 ** (i - 2)).filter(
+    (at) => at > lowest * 1.5 && at < highest / 1.5,
   );
+  const levels = (logarithmic ? [lowest, ...decades, highest] : [0, highest / 2, highest]).map((level) => {
+    const line = `<path d="M${margin.left} ${y(level)}H${right}" stroke="#d1d9e0" stroke-width="0.5"/>`;
+    return `${line}<text x="${margin.left - 6}" y="${y(level)}" text-anchor="end">${number(level)}</text>`;
+  });
   const frame = `<path d="M${margin.left} ${margin.top}V${bottom}H${right}" fill="none" stroke="#d1d9e0"/>`;
   return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}"><text x="${margin.left}" y="14" style="font-weight:600;fill:#1f2328">${title}</text>
 ${frame}${marks.join('')}${paths.join('')}${ticks.join('')}${levels.join('')}</svg>`;
