@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What is built with native/CMakeLists.txt for the tests, and the steps that run it.
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { doctestCounts, type Step } from './run-step.ts';
 
 /** For the lab: without sanitizers, which would find no memory to shadow there. */
@@ -28,15 +28,18 @@ export const nativeBuilds: readonly NativeBuild[] = [
 
 /** Native tests, what of them counts without sanitizers only, and the kept fuzz corpora. */
 export function nativeSteps(): Step[] {
-  const corpora = existsSync('test/fuzz/corpus') ? readdirSync('test/fuzz/corpus') : [];
+  // A target whose corpus is missing fails.
+  const targets = readdirSync('test/fuzz').filter((name) => name.endsWith('.cc') && name !== 'replay.cc');
   return [
     nativeTests(asan),
     nativeTests(tsan),
-    ...corpora.map((name) => ({
-      name: `fuzz corpus ${name}`,
-      command: [join(asan.directory, `fuzz-${name}`), `test/fuzz/corpus/${name}`],
-      deadline: 120,
-    })),
+    ...targets
+      .map((file) => basename(file, '.cc'))
+      .map((name) => ({
+        name: `fuzz corpus ${name}`,
+        command: [join(asan.directory, `fuzz-${name}`), `test/fuzz/corpus/${name}`],
+        deadline: 120,
+      })),
     {
       name: 'native tests of speed',
       command: ['build-native/plain/speed-tests'],

@@ -69,6 +69,8 @@ class Keeper {
   int Run();
 
  private:
+  friend class KeeperUnderTest;  // test/fuzz/keeper-message.cc: what masters say, without processes
+
   static constexpr int64_t kLeaveLimit = 1'000;  // ms for a master, after `exit` or the second TERM
 
   // keeper.cc

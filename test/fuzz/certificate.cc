@@ -6,24 +6,24 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
+
+#include "require.h"
 
 using namespace ironsocket;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   static const int fd = memfd_create("fuzz", MFD_CLOEXEC);
-  if (ftruncate(fd, 0) != 0 || pwrite(fd, bytes, size, 0) != static_cast<ssize_t>(size))
-    std::abort();
+  Require(ftruncate(fd, 0) == 0 && pwrite(fd, bytes, size, 0) == static_cast<ssize_t>(size));
   Certificate certificate;
   CertificateReport report;
   std::string load_error, inspect_error;
   bool loaded = LoadCertificate(fd, fd, &certificate, &load_error);
   bool inspected = InspectCertificate(fd, fd, &report, &inspect_error);
-  if (loaded != load_error.empty() || inspected != inspect_error.empty()) std::abort();
-  if (loaded && !(inspected && report.key_matches)) std::abort();
+  Require(loaded == load_error.empty() && inspected == inspect_error.empty());
+  Require(!loaded || (inspected && report.key_matches));
   for (const CertificateInfo& info : report.chain) {
     for (const std::string& name : info.names) {
-      if (name.find('\0') != name.npos || name.size() > 253) std::abort();
+      Require(name.find('\0') == name.npos && name.size() <= 253);
     }
   }
   return 0;

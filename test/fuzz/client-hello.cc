@@ -3,18 +3,14 @@
 #include <openssl/err.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "handshake/certificate.h"
 #include "handshake/handshake.h"
+#include "require.h"
 
 using namespace ironsocket;
 
 namespace {
-
-void Require(bool holds) {
-  if (!holds) std::abort();
-}
 
 const ServerContexts& Contexts() {
   static const ServerContexts* const contexts = [] {

@@ -1,144 +1,62 @@
 // SPDX-License-Identifier: MIT
-// The record code against OpenSSL's own record layer: after a handshake both get the same bytes
-// under the same keys, and must take the same application data out of them and end, or not, at the
-// same record. Handshake messages other than KeyUpdate are left out: there we are stricter.
-#include <openssl/err.h>
-
+// The receiving engine against OpenSSL's own record layer: after a handshake both get the same
+// bytes under the same keys, in pieces of the same size, and must take the same application data
+// out of them, end, or not, at the same record, and answer with the same alert. Handshake messages
+// other than KeyUpdate are left out: there we are stricter.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
-#include "handshake/context.h"
 #include "handshake/extraction.h"
-#include "record-keys.h"
-#include "record/post_handshake.h"
+#include "peers.h"
+#include "reading.h"
 
 using namespace ironsocket;
 
 namespace {
 
-using Bytes = std::vector<uint8_t>;
-
-// How far one side got with a stream.
-struct Outcome {
-  Bytes data;
-  bool ended = false;
-};
-
-const ServerContexts& Contexts() {
-  static const ServerContexts* const contexts = [] {
-    UniqueFd chain, key;
-    std::string error;
-    ContextOptions options{"fuzz", "1.2", "1.3", {}, {}, {}, nullptr};
-    size_t count = 0;
-    const Suite* suites = Suites(&count);
-    for (size_t i = 0; i < count; i++) options.ciphers.push_back(suites[i].name);
-    Require(GenerateCertificate({"localhost"}, 30, &chain, &key, &error));
-    Require(LoadCertificate(chain.get(), key.get(), &options.certificates.emplace_back(), &error));
-    auto* made = new ServerContexts;
-    Require(made->Build(std::move(options), &error));
-    return made;
-  }();
-  return *contexts;
-}
-
-SSL* NewClient(const Suite& suite) {
-  static SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
-  SSL* client = SSL_new(context);
-  SSL_set_min_proto_version(client, static_cast<int>(suite.version));
-  SSL_set_max_proto_version(client, static_cast<int>(suite.version));
-  Require(suite.version == TlsVersion::kTls13 ? SSL_set_ciphersuites(client, suite.openssl_name)
-                                              : SSL_set_cipher_list(client, suite.openssl_name));
-  return client;
-}
-
-// Moves what one has written to the other; returns it.
-Bytes Move(SSL* from, SSL* to) {
-  Bytes bytes(BIO_ctrl_pending(SSL_get_wbio(from)));
-  if (!bytes.empty()) {
-    BIO_read(SSL_get_wbio(from), bytes.data(), static_cast<int>(bytes.size()));
-    BIO_write(SSL_get_rbio(to), bytes.data(), static_cast<int>(bytes.size()));
-  }
-  return bytes;
-}
-
 // OpenSSL's server after a handshake, and the keys it receives with.
 struct Server {
-  SSL* ssl = SSL_new(Contexts().standard());
+  SslPtr ssl{SSL_new(Contexts().standard())};
   Extraction extraction;
   TrafficKeys rx, tx;
+  Outcome outcome;
 
   explicit Server(const Suite& suite) {
-    SSL* client = NewClient(suite);
-    for (SSL* side : {ssl, client}) SSL_set_bio(side, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-    SSL_set_accept_state(ssl);
-    SSL_set_connect_state(client);
-    extraction.Follow(ssl);
+    const SslPtr client = NewClient(suite);
+    SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_accept_state(ssl.get());
+    extraction.Follow(ssl.get());
     for (int round = 0; round < 3; round++) {
-      SSL_do_handshake(client);
-      Move(client, ssl);
-      SSL_do_handshake(ssl);
-      extraction.SawOutput(Move(ssl, client));
+      SSL_do_handshake(client.get());
+      Give(ssl.get(), TakeWritten(client.get()));
+      SSL_do_handshake(ssl.get());
+      const Bytes written = TakeWritten(ssl.get());
+      extraction.SawOutput(written);
+      Give(client.get(), written);
     }
-    Require(SSL_is_init_finished(ssl) && SSL_is_init_finished(client));
+    Require(SSL_is_init_finished(ssl.get()) && SSL_is_init_finished(client.get()));
     const Suite* negotiated = nullptr;
     std::string error;
-    Require(extraction.Take(ssl, &negotiated, &rx, &tx, &error) && negotiated == &suite);
-    SSL_free(client);
+    Require(extraction.Take(ssl.get(), &negotiated, &rx, &tx, &error) && negotiated == &suite);
     ERR_clear_error();
+    WatchAlerts(ssl.get(), &outcome);
   }
-  ~Server() { SSL_free(ssl); }
 
-  Outcome Read(const Bytes& stream) {
-    Outcome outcome;
-    BIO_write(SSL_get_rbio(ssl), stream.data(), static_cast<int>(stream.size()));
-    uint8_t part[16384];
-    int got;
-    while ((got = SSL_read(ssl, part, sizeof part)) > 0) {
-      outcome.data.insert(outcome.data.end(), part, part + got);
+  void Read(std::span<const uint8_t> stream, size_t piece) {
+    while (!stream.empty() && !outcome.ended) {
+      const auto now = stream.first(std::min(piece, stream.size()));
+      stream = stream.subspan(now.size());
+      Give(ssl.get(), now);
+      ReadAll(ssl.get(), &outcome);
     }
-    outcome.ended = SSL_get_error(ssl, got) != SSL_ERROR_WANT_READ;
-    ERR_clear_error();
-    return outcome;
   }
 };
-
-Outcome ReadOurs(TrafficKeys keys, Bytes stream) {
-  Aead aead;
-  Outcome outcome;
-  PostHandshakeState state;
-  std::span<uint8_t> left(stream);
-  while (!outcome.ended && left.size() >= kHeaderLength) {
-    size_t length = 0;
-    OpenedRecord record;
-    outcome.ended = ParseHeader(keys, left.first<kHeaderLength>(), &length) != Alert::kNone;
-    if (outcome.ended || left.size() < length) break;
-    outcome.ended = OpenRecord(aead, keys, left.first(length), &record) != Alert::kNone;
-    if (outcome.ended) break;
-    left = left.subspan(length);
-    const Judgement judgement = Judge(keys.version, record, &state);
-    switch (judgement.verdict) {
-      case Verdict::kData:
-        outcome.data.insert(outcome.data.end(), record.content.begin(), record.content.end());
-        break;
-      case Verdict::kKeyUpdate:
-      case Verdict::kKeyUpdateRequested:
-        Require(NextGeneration(&keys));
-        break;
-      case Verdict::kIgnore:
-        break;
-      default:
-        outcome.ended = true;
-    }
-  }
-  return outcome;
-}
 
 // Writes the stream that an input describes: steps of (what, length, bytes).
 class Writer {
  public:
-  explicit Writer(const TrafficKeys& keys) {
-    std::memcpy(static_cast<void*>(&keys_), &keys, sizeof keys_);
-  }
+  explicit Writer(const TrafficKeys& keys) : keys_(Twin(keys)) {}
 
   void Step(uint8_t what, std::span<const uint8_t> bytes) {
     const uint8_t first = bytes.empty() ? 0 : bytes[0];
@@ -150,12 +68,13 @@ class Writer {
     switch (what) {
       case 0:
         return Seal(23, bytes);
-      case 1:  // any type but a handshake message; 0 makes padding without a type
+      case 1:  // any type but a handshake message; 0 is padding without a type
+        if (first == 0) return Seal(0, Bytes(bytes.size()));
         return Seal(first == 22 ? 23 : first, bytes);
       case 2:  // what was never sealed; enough of it that both sides come to an end
         stream.insert(stream.end(), bytes.begin(), bytes.end());
         stream.resize(stream.size() + 20'000);
-        done = true;
+        done = bad_header = true;
         return;
       case 3:
         return KeyUpdate(first & 1);
@@ -167,7 +86,9 @@ class Writer {
       case 5: {
         const size_t before = stream.size();
         Seal(23, bytes);
-        stream[before + first % (stream.size() - before)] ^= 0x10;
+        const size_t damaged = first % (stream.size() - before);
+        stream[before + damaged] ^= 0x10;
+        bad_header = damaged < kHeaderLength;
         stream.resize(stream.size() + 20'000);
         done = true;
         return;
@@ -187,6 +108,7 @@ class Writer {
   }
   Bytes stream;
   bool done = false;
+  bool bad_header = false;
 
  private:
   enum class Kind { kData, kEmpty, kAlert, kKeyUpdate };
@@ -221,18 +143,33 @@ class Writer {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  if (size < 2 || size > 4096) return 0;
+  if (size < 3 || size > 4096) return 0;
+  static constexpr size_t kPieces[] = {1, 3, 17, 100, 1000, 5000, 20'000, SIZE_MAX};
+  const size_t piece = kPieces[bytes[1] % 8];
   Server server(SuiteOf(bytes[0]));
   Writer writer(server.rx);
-  std::span<const uint8_t> left(bytes + 1, size - 1);
+  std::span<const uint8_t> left(bytes + 2, size - 2);
   while (left.size() >= 2 && !writer.done && writer.stream.size() < 200'000) {
     const size_t length = std::min<size_t>(left[1], left.size() - 2);
     writer.Step(left[0], left.subspan(2, length));
     left = left.subspan(2 + length);
   }
-  const Outcome theirs = server.Read(writer.stream);
-  const Outcome ours = ReadOurs(std::move(server.rx), writer.stream);
-  Require(ours.data == theirs.data);
-  Require(ours.ended == theirs.ended);
+  Reader reader(std::move(server.rx));
+  // Byte by byte a long stream takes its time.
+  const std::span<const uint8_t> all(writer.stream);
+  const size_t slow = std::min<size_t>(all.size(), 1'000);
+  for (const auto& [part, pace] :
+       {std::pair(all.first(slow), piece), std::pair(all.subspan(slow), size_t{20'000})}) {
+    server.Read(part, pace);
+    reader.Feed(part, {pace});
+  }
+  Require(reader.data == server.outcome.data);
+  Require(reader.ended == server.outcome.ended);
+  // Of several things that are wrong with a header each tells another.
+  if (writer.bad_header) {
+    Require((reader.alert == Alert::kNone) == (server.outcome.alert == Alert::kNone));
+  } else {
+    Require(reader.alert == server.outcome.alert);
+  }
   return 0;
 }

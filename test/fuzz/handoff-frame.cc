@@ -3,18 +3,32 @@
 // checksum are made right first, so that the fields are reached. What is accepted becomes a
 // session, whose own frame has to be accepted in turn and to say the same.
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "../native/frame-edit.h"
 #include "handoff/frame.h"
+#include "handoff/receipt.h"
 #include "loop/timers.h"
+#include "net/socket_cookie.h"
 #include "record-keys.h"
 
 using namespace ironsocket;
 
 namespace {
+
+struct StreamPair {
+  UniqueFd ours, theirs;
+
+  StreamPair() {
+    int ends[2];
+    Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    ours = UniqueFd(ends[0]);
+    theirs = UniqueFd(ends[1]);
+  }
+};
 
 void Release(BufferPool& pool, Session* session) {
   session->timer.Cancel();
@@ -23,6 +37,20 @@ void Release(BufferPool& pool, Session* session) {
     Require(block->size() <= BufferPool::kLargest);
     pool.Release(block);
   }
+}
+
+// A socket is the one of the frame only where it has its number and the kernel has keys exactly
+// where the frame says so; these here have none.
+void CheckReceipt(const DecodedSession& decoded) {
+  static const StreamPair pair;
+  const int client = pair.ours.get(), backend = pair.theirs.get();
+  const bool same_client = decoded.client_cookie == 0 || decoded.client_cookie == CookieOf(client);
+  const bool same_backend = !decoded.has_backend || decoded.backend_cookie == 0 ||
+                            decoded.backend_cookie == CookieOf(backend);
+  const bool userspace = decoded.session.rx.engine == EngineKind::kUserspace &&
+                         decoded.session.tx.engine == EngineKind::kUserspace;
+  Require(AreSocketsOf(decoded, client, backend) == (same_client && same_backend && userspace));
+  Require(!AreSocketsOf(decoded, -1, backend));
 }
 
 // The frame of what `frame` says; empty where it was refused.
@@ -36,6 +64,7 @@ FrameBytes Again(std::span<const uint8_t> frame) {
   }
   if (fault != FrameFault::kNone) return {};
   Require(frame.size() < size);
+  CheckReceipt(decoded);
   if (decoded.has_backend) decoded.session.backend = UniqueFd(open("/dev/null", O_CLOEXEC));
   const int64_t left_ms = decoded.deadline_left_ms;
   const int64_t age_ms = decoded.age_ms;

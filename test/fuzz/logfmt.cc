@@ -4,10 +4,10 @@
 #include "log/logfmt.h"
 
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include "../native/logfmt-parser.h"
+#include "require.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (size == 0) return 0;
@@ -15,14 +15,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   std::string out(2 + bytes[0], '#');
   bool cut = false;
   size_t length = ironsocket::FormatValue(value, out, &cut);
-  if (length > out.size()) std::abort();
+  Require(length <= out.size());
   std::string line = "key=" + out.substr(0, length);
   for (unsigned char byte : line) {
-    if (byte < 0x20 || byte == 0x7f) std::abort();
+    Require(byte >= 0x20 && byte != 0x7f);
   }
   auto fields = logfmt::Parse(line);
-  if (!fields || fields->size() != 1) std::abort();
-  if (!cut && (*fields)[0].second != value) std::abort();
-  if (cut && !value.starts_with((*fields)[0].second)) std::abort();
+  Require(fields && fields->size() == 1);
+  Require(cut || (*fields)[0].second == value);
+  Require(!cut || value.starts_with((*fields)[0].second));
   return 0;
 }

@@ -3,19 +3,15 @@
 // doc/proxy-protocol.txt), and says what it was told.
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "net/proxy_header.h"
+#include "require.h"
 
 using namespace ironsocket;
 
 namespace {
-
-void Require(bool holds) {
-  if (!holds) std::abort();
-}
 
 // Takes up to 511 bytes off the input.
 std::string_view Name(std::string_view* input) {

@@ -3,20 +3,23 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "record/record.h"
 #include "record/traffic_keys.h"
-
-inline void Require(bool holds) {
-  if (!holds) std::abort();
-}
+#include "require.h"
 
 inline const ironsocket::Suite& SuiteOf(uint8_t choice) {
-  static constexpr uint16_t kIds[] = {0x1301, 0x1302, 0x1303, 0x1304,
-                                      0xC02B, 0xC02C, 0xCCA9, 0xC0AC};
-  return *ironsocket::SuiteById(kIds[choice % 8]);
+  size_t count = 0;
+  const ironsocket::Suite* suites = ironsocket::Suites(&count);
+  return suites[choice % count];
+}
+
+// The same bytes in another place: what a handoff does.
+inline ironsocket::TrafficKeys Twin(const ironsocket::TrafficKeys& keys) {
+  ironsocket::TrafficKeys twin;
+  std::memcpy(static_cast<void*>(&twin), &keys, sizeof twin);
+  return twin;
 }
 
 // The same keys every time, as the client writes.

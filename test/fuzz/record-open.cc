@@ -1,34 +1,39 @@
 // SPDX-License-Identifier: MIT
-// Bytes from the network through the userspace engine. Odd first byte: they are records as they
-// are, which must be refused or be waited for. Even: each is sealed under good keys first, so that
-// everything behind the AEAD is reached, down to Judge; what was sealed has to come out again.
-#include <sys/socket.h>
-#include <unistd.h>
-
+// Bytes from the network through the userspace engine, which two sessions share. First byte: they
+// are sealed under good keys first (any content of any type), so that all behind the AEAD is
+// reached down to Judge; or sealed, then one byte changed; or taken as they are. What was sealed
+// comes out again, up to the first fault and nothing behind it.
 #include <algorithm>
-#include <memory>
 #include <vector>
 
-#include "record-keys.h"
-#include "record/post_handshake.h"
-#include "record/userspace.h"
+#include "reading.h"
 
 using namespace ironsocket;
 
 namespace {
 
-// Lengths, types and padding out of the input. What is sealed is any content of any type.
-std::vector<uint8_t> Seal(TrafficKeys keys, std::span<const uint8_t> input) {
+struct Stream {
+  Bytes bytes;
+  std::vector<Reader::Record> records;
+  std::vector<size_t> ends;  // of the records, in `bytes`
+};
+
+// Lengths and types out of the input.
+Stream Seal(TrafficKeys keys, std::span<const uint8_t> input) {
   Aead aead;
-  std::vector<uint8_t> stream;
-  while (input.size() >= 2 && stream.size() < 100'000) {
+  Stream stream;
+  while (input.size() >= 2 && stream.bytes.size() < 100'000) {
     const size_t length = std::min<size_t>(input[0], input.size() - 2);
     const auto type = static_cast<ContentType>(input[1] % 8 + 18);
-    std::vector<uint8_t> record(keys.prefix() + length + keys.suffix());
-    std::copy_n(input.begin() + 2, length, record.begin() + static_cast<ptrdiff_t>(keys.prefix()));
+    const Bytes content(input.begin() + 2, input.begin() + 2 + static_cast<ptrdiff_t>(length));
+    Bytes record(keys.prefix() + length + keys.suffix());
+    std::copy(content.begin(), content.end(),
+              record.begin() + static_cast<ptrdiff_t>(keys.prefix()));
     Require(SealRecord(aead, keys, type, record.data(), length) == record.size());
-    stream.insert(stream.end(), record.begin(), record.end());
-    if (type == ContentType::kHandshake && length > 0 && input[2] == kKeyUpdate &&
+    stream.bytes.insert(stream.bytes.end(), record.begin(), record.end());
+    stream.records.push_back({type, content});
+    stream.ends.push_back(stream.bytes.size());
+    if (type == ContentType::kHandshake && length > 0 && content[0] == kKeyUpdate &&
         keys.version == TlsVersion::kTls13) {
       Require(NextGeneration(&keys));
     }
@@ -37,61 +42,78 @@ std::vector<uint8_t> Seal(TrafficKeys keys, std::span<const uint8_t> input) {
   return stream;
 }
 
-// All records up to the first fault, in turns of different sizes; how many there were.
-size_t Open(TrafficKeys keys, std::span<const uint8_t> stream, uint8_t step) {
-  static Aead aead;
-  static BufferPool pool;
-  static const std::unique_ptr<uint8_t[]> scratch(new uint8_t[BufferPool::kLargest]);
-  UserspaceReceiver receiver(aead, pool, scratch.get());
-  Receiving rx;
-  rx.keys = std::move(keys);
-  PostHandshakeState state;
-  int ends[2];
-  Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-  size_t opened = 0;
-  for (bool more = true; more;) {
-    const size_t chunk = std::min<size_t>(stream.size(), 1 + step * 37u);
-    if (chunk > 0) Require(send(ends[0], stream.data(), chunk, 0) == static_cast<ssize_t>(chunk));
-    stream = stream.subspan(chunk);
-    Require(pool.Secure(1));
-    const ssize_t filled = receiver.Fill(rx, ends[1], 1 + step * 17u);
-    OpenedRecord record;
-    Alert alert;
-    RecordReceiver::Next next;
-    more = !stream.empty() || filled > 0;
-    while ((next = receiver.NextRecord(rx, &record, &alert)) == RecordReceiver::Next::kRecord) {
-      opened++;
-      Require(record.content.size() <= kMaxPlaintext);
-      const Judgement judgement = Judge(rx.keys.version, record, &state);
-      Require(state.key_updates <= kMaxKeyUpdates + 1 && state.hello_left <= kMaxClientHello);
-      if (judgement.verdict == Verdict::kFault) Require(judgement.alert != Alert::kNone);
-      if (judgement.verdict == Verdict::kData) Require(!record.content.empty());
-      more = more && judgement.verdict != Verdict::kFault;
-      if (judgement.verdict == Verdict::kKeyUpdate ||
-          judgement.verdict == Verdict::kKeyUpdateRequested) {
-        Require(rx.keys.version == TlsVersion::kTls13 && NextGeneration(&rx.keys));
-      }
-    }
-    if (next == RecordReceiver::Next::kFault) Require(alert != Alert::kNone);
-    more = more && next == RecordReceiver::Next::kMore;
-    receiver.Park(rx);
-  }
-  receiver.Forget(rx);
-  close(ends[0]);
-  close(ends[1]);
-  return opened;
+Pace PaceOf(uint8_t choice) {
+  static constexpr size_t kPieces[] = {1, 5, 37, SIZE_MAX};
+  static constexpr size_t kLimits[] = {1, 7, 1000, SIZE_MAX};
+  static constexpr size_t kRecords[] = {1, 2, 3, SIZE_MAX};
+  return {kPieces[choice & 3], kLimits[choice >> 2 & 3], kRecords[choice >> 4 & 3],
+          (choice & 0x40) != 0};
 }
+
+// What came out is the front of what went in.
+void CheckFront(const Reader& reader, const Stream& stream) {
+  Require(reader.records.size() <= stream.records.size());
+  for (size_t i = 0; i < reader.records.size(); i++) {
+    Require(reader.records[i].type == stream.records[i].type);
+    Require(reader.records[i].content == stream.records[i].content);
+  }
+}
+
+// Another session of the same thread, a record of whose comes before and after every byte.
+class Neighbour {
+ public:
+  Neighbour() : keys_(FixedKeys(0)), reader_(FixedKeys(0)) {}
+
+  void Turn() {
+    static constexpr uint8_t kContent[] = {'n'};
+    Bytes record(keys_.prefix() + 1 + keys_.suffix());
+    record[keys_.prefix()] = kContent[0];
+    Require(SealRecord(aead_, keys_, ContentType::kApplicationData, record.data(), 1) ==
+            record.size());
+    rest_.insert(rest_.end(), record.begin(), record.end());
+    const std::span<const uint8_t> now = std::span(rest_).first(rest_.size() - 3);
+    reader_.Feed(now, {});
+    rest_.erase(rest_.begin(), rest_.begin() + static_cast<ptrdiff_t>(now.size()));
+    Require(!reader_.ended && reader_.data.size() == turns_++);
+  }
+
+ private:
+  Aead aead_;
+  TrafficKeys keys_;
+  Reader reader_;
+  Bytes rest_;
+  size_t turns_ = 0;
+};
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  if (size < 2 || size > 20'000) return 0;
-  const std::span<const uint8_t> input(bytes + 2, size - 2);
-  const uint8_t choice = bytes[0] >> 1;
-  if (bytes[0] & 1) {
-    Require(Open(FixedKeys(choice), input, bytes[1]) == 0);  // nobody guesses a tag
-  } else {
-    Open(FixedKeys(choice), Seal(FixedKeys(choice), input), bytes[1]);
+  if (size < 5 || size > 20'000) return 0;
+  enum { kSealed, kDamaged, kRaw };
+  const int mode = bytes[0] % 3;
+  const Pace pace = PaceOf(bytes[1]);
+  const std::span<const uint8_t> input(bytes + 5, size - 5);
+  Stream stream;
+  if (mode == kRaw) stream.bytes.assign(input.begin(), input.end());
+  if (mode != kRaw) stream = Seal(FixedKeys(bytes[2]), input);
+  if (stream.bytes.empty()) return 0;
+  const size_t damage = (bytes[3] << 8 | bytes[4]) % stream.bytes.size();
+  if (mode == kDamaged) stream.bytes[damage] ^= bytes[3] | 1;
+
+  Reader reader(FixedKeys(bytes[2]));
+  Neighbour neighbour;
+  neighbour.Turn();
+  const std::span<const uint8_t> all(stream.bytes);
+  reader.Feed(all.first(damage), pace);
+  neighbour.Turn();
+  reader.Feed(all.subspan(damage), pace);
+  neighbour.Turn();
+
+  if (mode == kRaw) Require(reader.records.empty());  // nobody guesses a tag
+  if (mode != kRaw) CheckFront(reader, stream);
+  if (mode == kSealed && !reader.ended) Require(reader.records.size() == stream.records.size());
+  if (mode == kDamaged && reader.records.size() > 0) {
+    Require(stream.ends[reader.records.size() - 1] <= damage);
   }
   return 0;
 }
