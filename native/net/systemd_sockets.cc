@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
+#include <map>
 
 namespace ironsocket {
 namespace {
@@ -19,33 +21,38 @@ int NumberIn(const char* variable) {
 }
 
 // How many are for us: LISTEN_PID is our own PID, which execve(2) has kept.
-int Count() {
+size_t Count() {
   if (NumberIn("LISTEN_PID") != ::getpid()) return 0;
-  return std::clamp(NumberIn("LISTEN_FDS"), 0, 1'024);
+  return static_cast<size_t>(std::clamp(NumberIn("LISTEN_FDS"), 0, 1'024));
 }
 
 }  // namespace
 
+std::vector<std::string> SystemdSocketNames(std::string_view names, size_t count) {
+  std::vector<std::string> out;
+  std::map<std::string, size_t, std::less<>> times;
+  for (size_t i = 0; i < count; ++i) {
+    std::string name(names.substr(0, names.find(':')));
+    names.remove_prefix(std::min(names.size(), name.size() + 1));
+    if (name.empty()) name = "unknown";  // as systemd calls them
+    const size_t time = ++times[name];
+    out.push_back(time == 1 ? name : name + ":" + std::to_string(time));
+  }
+  return out;
+}
+
 std::vector<std::pair<std::string, UniqueFd>> TakeSystemdSockets() {
   std::vector<std::pair<std::string, UniqueFd>> out;
   const char* names = std::getenv("LISTEN_FDNAMES");
-  std::string rest = names == nullptr ? "" : names;
-  int end = kFirst + Count();
-  for (int fd = kFirst; fd < end; ++fd) {
-    std::string name = rest.substr(0, rest.find(':'));
-    rest.erase(0, std::min(rest.size(), name.size() + 1));
-    if (name.empty()) name = "unknown";  // as systemd calls them
-    auto same = [&](const auto& taken) {
-      return taken.first == name || taken.first.starts_with(name + ":");
-    };
-    auto before = std::count_if(out.begin(), out.end(), same);
+  int fd = kFirst;
+  for (std::string& name : SystemdSocketNames(names == nullptr ? "" : names, Count())) {
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
-    out.emplace_back(before == 0 ? name : name + ":" + std::to_string(before + 1), UniqueFd(fd));
+    out.emplace_back(std::move(name), UniqueFd(fd++));
   }
   for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
   // close_range(2); glibc has a wrapper only from 2.34 on.
-  ::syscall(SYS_close_range, static_cast<unsigned>(end), ~0U, 0U);
+  ::syscall(SYS_close_range, static_cast<unsigned>(fd), ~0U, 0U);
   return out;
 }
 
