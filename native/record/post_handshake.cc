@@ -13,6 +13,10 @@ Judgement JudgeAlert(TlsVersion version, std::span<const uint8_t> content,
   // Exactly one alert a record (RFC 8446 section 5.1); OpenSSL answers others the same way.
   if (content.size() != 2) return Fault(Alert::kUnexpectedMessage);
   const Alert alert = static_cast<Alert>(content[1]);
+  // In TLS 1.3 the level means nothing (RFC 8446 section 6).
+  if (version == TlsVersion::kTls12 && content[0] != kAlertWarning && content[0] != kAlertFatal) {
+    return Fault(Alert::kIllegalParameter);
+  }
   if (alert == Alert::kCloseNotify) return {Verdict::kCloseNotify};
   const bool warning =
       version == TlsVersion::kTls13 ? alert == Alert::kUserCanceled : content[0] == kAlertWarning;

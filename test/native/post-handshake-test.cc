@@ -65,6 +65,10 @@ TEST_CASE("after the handshake: every verdict on one record") {
       {k13, ContentType::kAlert, {1, 100}, Verdict::kPeerAlert, Alert::kNoRenegotiation},
       {k13, ContentType::kAlert, {2, 20}, Verdict::kPeerAlert, Alert::kBadRecordMac},
       {k12, ContentType::kAlert, {2, 48}, Verdict::kPeerAlert, static_cast<Alert>(48)},
+      // A level that TLS 1.2 does not have.
+      {k12, ContentType::kAlert, {0, 0}, Verdict::kFault, Alert::kIllegalParameter},
+      {k12, ContentType::kAlert, {4, 90}, Verdict::kFault, Alert::kIllegalParameter},
+      {k13, ContentType::kAlert, {4, 90}, Verdict::kIgnore},
       {k13, ContentType::kAlert, {1}, Verdict::kFault, Alert::kUnexpectedMessage},
       {k13, ContentType::kAlert, {1, 0, 1, 0}, Verdict::kFault, Alert::kUnexpectedMessage},
       {k12, ContentType::kAlert, {2}, Verdict::kFault, Alert::kUnexpectedMessage},
