@@ -57,7 +57,7 @@ bool Restore(DecodedSession&& from, BufferPool& pool, Session* to) {
   to->rx.keys.id = NewKeyId();
   to->tx.keys.id = NewKeyId();
   to->listener = ListenerOf(from.listener);
-  to->group = GroupName(from.group);
+  to->group = GroupName(from.group.c_str());  // as far as it is shown
   to->accepted_ms = now_ms - from.age_ms;
   to->timer.deadline_ms = from.deadline_left_ms < 0 ? 0 : now_ms + from.deadline_left_ms;
   return true;

@@ -119,6 +119,25 @@ TEST_CASE("handoff frame: blocks of every size up to the largest") {
   }
 }
 
+TEST_CASE("handoff frame: the name of a group ends where it is shown to end") {
+  MadeSession made({}, 5);
+  made.session.group = "x25519";
+  Bytes frame = Encoded(made.session);
+  const auto name =
+      std::search(frame.begin(), frame.end(), made.session.group, made.session.group + 6);
+  REQUIRE(name != frame.end());
+  // More names than are kept.
+  for (char a = 'a'; a <= 'z'; ++a) {
+    for (char b = 'a'; b <= 'd'; ++b) {
+      std::copy_n(std::array{a, b, '\0'}.begin(), 3, name);
+      FrameEdit::Seal(&frame);
+      const Arrived first(frame), second(Encoded(first.session));
+      REQUIRE(first.fault == FrameFault::kNone);
+      REQUIRE(std::string_view(first.session.group) == second.session.group);
+    }
+  }
+}
+
 TEST_CASE("handoff frame: many behind each other, read one by one") {
   FrameBytes frames;
   std::vector<std::unique_ptr<MadeSession>> all;
