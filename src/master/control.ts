@@ -25,7 +25,8 @@ function handlersOf(service: Service): Readonly<Record<string, AdminHandler>> {
   };
 }
 
-function upgradeRequest({ to, check, timeoutMs, pauseAt }: AdminRequest): UpgradeRequest {
+/** What an upgrade is asked for with; what makes no sense of it is left out. */
+export function upgradeRequest({ to, check, timeoutMs, pauseAt }: AdminRequest): UpgradeRequest {
   return {
     trigger: 'command',
     to: typeof to === 'string' ? to : undefined,

@@ -8,6 +8,7 @@ import { native } from '../native.ts';
 import { openLink } from '../worker/link.ts';
 import type { ToMaster, ToWorker } from '../worker/messages.ts';
 import type { Keeper, ProcessEnd } from './keeper.ts';
+import { workerShapes } from './worker-shapes.ts';
 
 const entry = fileURLToPath(new URL('../worker/main.js', import.meta.url));
 /** How long after its pidfd the keeper's word of how an adopted worker ended may come. */
@@ -123,6 +124,7 @@ function attach(
       events.onMessage({ type: 'failed', error }, []);
       kill();
     },
+    shapes: workerShapes,
   });
   return {
     id,

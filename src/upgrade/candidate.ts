@@ -9,7 +9,7 @@ import { failure, log } from '../observe/log.ts';
 import { knownCounters } from '../worker/counters.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import { settledAccount, untilStuck } from './handoff.ts';
-import { type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
+import { candidateShapes, type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
 import type { UpgradeSummary } from './report.ts';
 import { type Testimony, Witness } from './witness.ts';
 
@@ -109,7 +109,8 @@ function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Servi
       const own = service();
       if (own !== undefined) void tellInstead(own, books);
     },
-    onMismatch: () => {},
+    onMismatch: (error) => log('error', 'system_error', failure("can't follow the other master", new Error(error))),
+    shapes: candidateShapes,
   });
   return { link, isOpen: () => open };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the serving master and the candidate say to each other, over a socket pair of their own.
+import { z } from 'zod';
 import type { EndedWorker } from '../master/tally.ts';
 import type { HandoffStep } from '../worker/handoff-step.ts';
 import type { UpgradeSummary, UpgradeTrigger } from './report.ts';
@@ -42,3 +43,27 @@ export type ToCandidate =
   /** With the descriptors of the `giving` of worker number `donor`. */
   | { readonly type: 'take'; readonly donor: number; readonly pauseAt?: HandoffStep | undefined }
   | { readonly type: 'report'; readonly report: UpgradeSummary };
+
+/** Of a master of another version, which may say more. */
+const worker = z.object({ id: z.int().nonnegative(), pid: z.int().nonnegative() });
+
+export const servingShapes: Readonly<Record<ToServing['type'], z.ZodType>> = {
+  worker: z.object({ worker }),
+  ready: z.object({ workerPid: z.int().nonnegative() }),
+  failed: z.object({ error: z.string() }),
+  serving: z.object({}),
+};
+
+export const candidateShapes: Readonly<Record<ToCandidate['type'], z.ZodType>> = {
+  committing: z.object({
+    from: z.string(),
+    trigger: z.string(),
+    workers: z.array(worker),
+    ended: z.array(z.object({ id: worker.shape.id, counters: z.record(z.string(), z.number()) })).optional(),
+    donor: worker.shape.id.optional(),
+    nextWorkerId: worker.shape.id.optional(),
+    ticketKeysRotatedAtMs: z.number().optional(),
+  }),
+  take: z.object({ donor: worker.shape.id }),
+  report: z.object({ report: z.object({}) }),
+};

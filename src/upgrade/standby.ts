@@ -7,7 +7,7 @@ import { failure, log } from '../observe/log.ts';
 import { within } from '../time-limit.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import type { Installation } from './installation.ts';
-import type { PeerWorker, ToCandidate, ToServing } from './peer.ts';
+import { type PeerWorker, servingShapes, type ToCandidate, type ToServing } from './peer.ts';
 import { Witness } from './witness.ts';
 
 /** For the keeper to tell that an aborted candidate has ended. */
@@ -59,6 +59,7 @@ export class Standby {
       // The keeper tells how it has ended.
       onClose: () => {},
       onMismatch: (error) => this.#fail(error),
+      shapes: servingShapes,
     });
     const { keeper: program, node, master } = installation;
     try {

@@ -3,6 +3,7 @@
 // are limited in both. A long text travels as a memfd; many descriptors go ahead in packets of their own.
 import { controlVersion } from '../control-version.ts';
 import { type Channel, native } from '../native.ts';
+import { type PacketOptions, Packets } from './packets.ts';
 
 /** Below the channel's own limit of 64 KiB. */
 const longestText = 32 * 1024;
@@ -24,67 +25,34 @@ export interface Link<Outgoing> {
   close(): void;
 }
 
-export interface LinkOptions<Incoming> {
+export interface LinkOptions<Incoming> extends PacketOptions<Incoming> {
   /** Taken. */
   readonly fd: number;
-  /** The descriptors are the receiver's to close. */
-  readonly onMessage: (message: Incoming, fds: readonly number[]) => void;
   /** The peer is gone. */
   readonly onClose: () => void;
-  /** The peer speaks another version, as `error` says. */
-  readonly onMismatch: (error: string) => void;
-}
-
-interface Packet {
-  readonly v: number;
-  /** `fds`: only descriptors, for the message that follows. `memfd`: the first descriptor holds the packet's text. */
-  readonly type: string;
-  /** Descriptors that went ahead are not of this message: the rest of theirs could not be sent. */
-  readonly fresh?: boolean;
 }
 
 export function openLink<Outgoing extends { readonly type: string }, Incoming extends { readonly type: string }>(
   options: LinkOptions<Incoming>,
 ): Link<Outgoing> {
-  /** For the message that follows. */
-  let early: number[] = [];
-  const closeEarly = (): void => {
-    for (const fd of early.splice(0)) native.closeFd({ fd });
-  };
-  const receive = (text: string, fds: readonly number[]): void => {
-    const packet = JSON.parse(text) as Packet;
-    if (packet.fresh === true) closeEarly();
-    if (packet.v !== controlVersion) {
-      for (const fd of fds) native.closeFd({ fd });
-      options.onMismatch(
-        `control protocol version ${packet.v} is not ${controlVersion}: the two processes are of different releases`,
-      );
-    } else if (packet.type === 'fds') {
-      early.push(...fds);
-    } else if (packet.type === 'memfd') {
-      const [fd = -1, ...rest] = fds;
-      const inner = native.memfdToText({ fd });
-      native.closeFd({ fd });
-      receive(inner, rest);
-    } else {
-      const all = [...early, ...fds];
-      early = [];
-      options.onMessage(packet as unknown as Incoming, all);
-    }
-  };
+  const packets = new Packets<Incoming>(options);
   let open = true;
   const onClose = (): void => {
     open = false;
-    closeEarly();
+    packets.close();
     options.onClose();
   };
-  const channel = native.openChannel({ fd: options.fd, onMessage: receive, onClose });
+  const channel = native.openChannel({
+    fd: options.fd,
+    onMessage: (text, fds) => packets.receive(text, fds),
+    onClose,
+  });
   const sender = new Sender(channel, () => open);
   return {
     send: (message, fds = []) => sender.send(message, fds),
     close: () => {
       open = false;
-      closeEarly();
+      packets.close();
       channel.close();
     },
   };
@@ -163,6 +131,6 @@ class Sender {
   }
 }
 
-function encode(packet: Omit<Packet, 'v'>): string {
+function encode(packet: { readonly type: string; readonly fresh?: boolean }): string {
   return JSON.stringify({ v: controlVersion, ...packet });
 }

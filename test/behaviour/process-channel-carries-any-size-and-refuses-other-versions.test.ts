@@ -3,8 +3,10 @@
 // Not in the kernel lab: no session and no socket of a client.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
+import { workerShapes } from '../../src/master/worker-shapes.ts';
 import { native } from '../../src/native.ts';
 import { type Link, openLink } from '../../src/worker/link.ts';
 import { nodePath } from '../helpers/proxy.ts';
@@ -112,6 +114,37 @@ test("descriptors whose message could not follow are not the next one's", async 
     ['mine'],
   );
   for (const each of [fd, other, ...received]) native.closeFd({ fd: each });
+});
+
+test('a peer that talks nonsense is told of, whatever it says, and leaves no descriptor', async (t) => {
+  const { a, b } = native.socketPair();
+  const errors: string[] = [];
+  const heard = Promise.withResolvers<void>();
+  const link = openLink<Message, Message>({
+    fd: b,
+    onMessage: () => heard.resolve(),
+    onMismatch: (error) => errors.push(error),
+    onClose: () => {},
+    shapes: workerShapes,
+  });
+  const channel = native.openChannel({ fd: a, onMessage: () => {}, onClose: () => {} });
+  t.after(() => {
+    channel.close();
+    link.close();
+  });
+  const files = (): number => readdirSync('/proc/self/fd').length;
+  const before = files();
+  const packet = (type: unknown, more = {}): string => JSON.stringify({ v: 1, type, ...more });
+  const memfd = native.textToMemfd({ name: 'test', text: packet('memfd') });
+  const said = ['no JSON', 'null', '[]', packet(7), packet('memfd'), packet('failed', { error: [] }), packet('ready')];
+  for (const message of said) channel.send({ message });
+  channel.send({ message: packet('fds'), fds: [memfd, memfd] });
+  channel.send({ message: packet('memfd'), fds: [memfd, memfd] });
+  channel.send({ message: packet('of-a-later-version') });
+  native.closeFd({ fd: memfd });
+  await heard.promise;
+  assert.is(errors.length, said.length + 1, errors.join('\n'));
+  assert.is(files(), before);
 });
 
 test('a worker refuses a master of another release, and ends', async () => {
