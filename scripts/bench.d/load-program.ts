@@ -5,11 +5,11 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { hasRealTime, loadCore, onCore, putFirst, type Turn, withTurn } from './cores.ts';
-import { installed } from './programs.ts';
+import { installed, newest, withNewestLibraries } from './programs.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const directory = 'build-native/load';
-const program = `${root}${directory}/load`;
+let program: readonly string[] = [`${root}${directory}/load`];
 
 /** Throws where it can't be built. */
 export function buildLoad(): void {
@@ -17,6 +17,12 @@ export function buildLoad(): void {
   const cmake = (...args: string[]) => execFileSync('cmake', args, { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] });
   cmake('-S', 'scripts/bench.d/load', '-B', directory);
   cmake('--build', directory);
+}
+
+/** From now on: the handshakes of a client cost a third less with the newest OpenSSL than with 3.0, so that subjects wait less for it. */
+export function loadWithNewestLibraries(): void {
+  newest.provide([]);
+  program = withNewestLibraries(`${root}${directory}/load`);
 }
 
 export interface JobOptions {
@@ -59,7 +65,7 @@ export async function runJob(
   turn?: Turn,
 ): Promise<Spent>;
 export async function runJob(job: string, options: JobOptions, turn: Turn = 'usual'): Promise<unknown> {
-  const child = start([program, job, ...argumentsOf(options)], turn);
+  const child = start([...program, job, ...argumentsOf(options)], turn);
   let output = '';
   let said = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -95,7 +101,7 @@ class Talk {
   #said = '';
 
   constructor(job: string, options?: JobOptions) {
-    this.#child = start([program, job, ...(options === undefined ? [] : argumentsOf(options))]);
+    this.#child = start([...program, job, ...(options === undefined ? [] : argumentsOf(options))]);
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#said += text;
     });

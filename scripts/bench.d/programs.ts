@@ -61,13 +61,16 @@ export const newest: Programs = {
     }
   },
   path: (file) => join(folder, 'root', file),
-  command: (program) => {
-    const loader = newest.path('usr/lib64/ld-linux-x86-64.so.2');
-    return [loader, '--library-path', newest.path('usr/lib/x86_64-linux-gnu'), newest.path(program)];
-  },
+  command: (program) => withNewestLibraries(newest.path(program)),
   version: (name) => {
     const file = join(folder, 'versions');
     const text = existsSync(file) ? readFileSync(file, 'latin1') : '';
     return new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1] ?? '';
   },
 };
+
+/** Command that runs a program of this system with their libraries. */
+export function withNewestLibraries(program: string): readonly string[] {
+  const loader = newest.path('usr/lib64/ld-linux-x86-64.so.2');
+  return [loader, '--library-path', newest.path('usr/lib/x86_64-linux-gnu'), program];
+}

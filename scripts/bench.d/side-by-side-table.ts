@@ -89,8 +89,9 @@ export function sideBySideText(samples: Samples, rows: readonly Row[]): string {
   const subjects = Object.keys(samples.versions);
   const head = ['', ...subjects.map((name) => `${name}`), 'best peer', 'ratio', 'goal'];
   const versions = ['', ...subjects.map((name) => shortVersion(samples.versions[name] ?? '')), '', '', ''];
-  const body = rows.map((row) => {
-    const { text, unit, figures, best, goal, reached } = samples.compare(row);
+  const compared = rows.map((row) => samples.compare(row));
+  const shown = compared.filter(({ figures }) => Object.keys(figures).length > 0);
+  const body = shown.map(({ text, unit, figures, best, goal, reached }) => {
     const cells = subjects.map((name) => figureText(figures[name]));
     const mark = reached === undefined ? '' : reached ? ' reached' : ' missed';
     return [

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
 import { type Contender, ironsocket, nginxWithKernel, peersOf } from './contenders.ts';
 import { comeFirst, loadCore } from './cores.ts';
-import { Backend, buildLoad } from './load-program.ts';
+import { Backend, buildLoad, loadWithNewestLibraries } from './load-program.ts';
 import { machine, watchNoise } from './machine.ts';
 import { type Around, type Figures, type Job, jobs, rows } from './measures.ts';
 import { profile } from './profile.ts';
@@ -84,6 +84,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 comeFirst(options.first);
 progress('building');
 buildLoad();
+if (options.peers === 'newest') loadWithNewestLibraries();
 // We measure, and are not to be measured.
 execFileSync('taskset', ['-a', '-p', '-c', String(loadCore), String(process.pid)], { stdio: 'ignore' });
 const noise = watchNoise();

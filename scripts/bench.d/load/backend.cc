@@ -3,11 +3,8 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -37,12 +34,10 @@ constexpr uint64_t kTurn = 1 << 20;
 
 class Backend {
  public:
-  Backend() : file_(memfd_create("pattern", MFD_CLOEXEC)), buffer_(kChunk) {}
+  Backend() : buffer_(kChunk) {}
 
   int Run() {
-    const auto bytes = pattern_.All();
-    if (!epoll_.valid() || !Listen() ||
-        write(file_.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+    if (!epoll_.valid() || !Listen()) {
       perror("backend");
       return 71;
     }
@@ -131,10 +126,8 @@ class Backend {
     const uint64_t end = session->offset + kTurn;
     while (session->offset < session->header.length) {
       if (session->offset >= end) return true;
-      // From a file: what is not copied here is left for clients to check.
-      off_t from = static_cast<off_t>(Pattern::PlaceOf(session->offset));
-      const size_t size = std::min<uint64_t>(kChunk, session->header.length - session->offset);
-      const ssize_t sent = sendfile(session->fd.get(), file_.get(), &from, size);
+      const auto part = pattern_.At(session->offset, session->header.length - session->offset);
+      const ssize_t sent = send(session->fd.get(), part.data(), part.size(), MSG_NOSIGNAL);
       if (sent < 0) return errno == EAGAIN || errno == EINTR;
       session->offset += sent;
     }
@@ -152,7 +145,6 @@ class Backend {
   Epoll epoll_;
   UniqueFd listener_;
   Pattern pattern_;
-  UniqueFd file_;
   std::vector<uint8_t> buffer_;
 };
 

@@ -39,13 +39,10 @@ class Pattern {
   }
   // From this place of a stream on; at most kChunk bytes.
   std::span<const uint8_t> At(uint64_t offset, uint64_t size) const {
-    return std::span(bytes_).subspan(PlaceOf(offset), size < kChunk ? size : kChunk);
+    return std::span(bytes_).subspan(offset % kPeriod, size < kChunk ? size : kChunk);
   }
-  // Any kChunk bytes of a stream are in here, from the place of the first one on.
-  std::span<const uint8_t> All() const { return bytes_; }
-  static size_t PlaceOf(uint64_t offset) { return offset % kPeriod; }
   bool Matches(uint64_t offset, std::span<const uint8_t> bytes) const {
-    return memcmp(bytes_.data() + PlaceOf(offset), bytes.data(), bytes.size()) == 0;
+    return memcmp(bytes_.data() + offset % kPeriod, bytes.data(), bytes.size()) == 0;
   }
 
  private:
