@@ -147,6 +147,8 @@ async function afterTheirEnd(scene: Scene): Promise<void> {
   expect(data === 'bye', 'another farewell than was said');
   scene.answered();
   const closed = once(socket, 'close');
+  // It may fail while we still send.
+  closed.catch(() => {});
   const hash = await sendStream(scene, socket);
   await closed;
   // The service has read to the end before we are told of ours, or soon after.
