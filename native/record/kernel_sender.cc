@@ -38,7 +38,9 @@ int SendControl(int fd, const PendingControl& control) {
   header->cmsg_len = CMSG_LEN(1);
   *CMSG_DATA(header) = static_cast<uint8_t>(control.type);
   for (;;) {
-    if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return 0;
+    const ssize_t sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    // A part of it is a record by itself: what the rest would be is another one.
+    if (sent >= 0) return sent == control.length ? 0 : -EPROTO;
     if (errno != EINTR) return -errno;
   }
 }

@@ -8,6 +8,7 @@ import { type Case, casesFor } from '../faults/cases.ts';
 import { Scene } from '../faults/scene.ts';
 import { caseName, sweep } from '../faults/sweep.ts';
 import { type Engine, engines, isKernel, kernelRekeys } from '../helpers/engines.ts';
+import { descendants } from '../helpers/processes.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
 /** Of all engines the lab has time for the one that makes most calls. */
@@ -48,11 +49,40 @@ function hurtsNobodyElse(what: string, chosen: readonly Case[], mostN: number): 
   );
 }
 
-const [traffic, upgrades, reloads] = isKernel(engine) ? [10, 1, 1] : [24, 3, 4];
+const [traffic, upgrades, reloads] = isKernel(engine) ? [6, 1, 1] : [24, 3, 4];
 hurtsNobodyElse('in the traffic', some(traffic, ofMoment(undefined)), 40);
 hurtsNobodyElse('where nobody reads', some(1, ofMoment('slow')), 5);
 hurtsNobodyElse('over an upgrade', some(upgrades, ofMoment('upgrade')), 3);
 hurtsNobodyElse('over a reload', some(reloads, ofMoment('reload')), 2);
+
+/** Signals that end nobody here: those that are nobody's but a terminal's or a parent's, and a stop that is over at once. */
+const harmless = ['SIGCHLD', 'SIGURG', 'SIGWINCH', 'SIGSTOP', 'SIGCONT'] as const;
+
+test(`${engine.label}: signals by the hundred interrupt no session`, async () => {
+  const { proxy } = scene;
+  const pids = [proxy.keeperPid, ...descendants(proxy.keeperPid)];
+  let sent = 0;
+  let quiet = false;
+  const storm = setInterval(() => {
+    for (const pid of quiet ? [] : pids) for (const signal of harmless) process.kill(pid, signal);
+    if (!quiet) sent += pids.length * harmless.length;
+  }, 2);
+  try {
+    for (let i = 0; i < 5; i++) {
+      quiet = false;
+      // Whether anybody spins is looked at while there are none.
+      const { endings, faults } = await scene.round('usual', async () => {
+        quiet = true;
+      });
+      assert.equal(faults, []);
+      assert.is(endings.whole, 8);
+    }
+  } finally {
+    clearInterval(storm);
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  }
+  assert.ok(sent > 200, `${sent} signals`);
+});
 
 /** F_DUPFD_CLOEXEC */
 const duplicate = 1030;

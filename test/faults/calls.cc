@@ -110,7 +110,7 @@ ssize_t send(int fd, const void* data, size_t size, int flags) {
 
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   REAL(sendmsg);
-  const Fault fault = Meet(faults::kSendmsg, fd, message->msg_controllen > 0, CALLER);
+  const Fault fault = Meet(faults::kSendmsg, fd, message->msg_controllen > 0 ? 1 : 2, CALLER);
   if (!fault.hit) return real(fd, message, flags);
   if (fault.error == EAGAIN) Announce(fd);
   if (fault.error == EPIPE) Cut(fd);

@@ -44,10 +44,16 @@ const tlsRx = (solTls << 16) | 2;
 /** IPPROTO_TCP and TCP_ULP. */
 const tcpUlp = (6 << 16) | 31;
 
+/** Of operator new; what OpenSSL is refused ends the handshake. */
+const byNew = 1;
+
 const recv = { call: 'recv', ...network } as const;
 const readv = { call: 'readv', ...network } as const;
 const send = { call: 'send', ...network } as const;
 const sendmsg = { call: 'sendmsg', ...network } as const;
+/** Of a message that brings descriptors, or a record that is no data; and of one that is only bytes. */
+const special = 1;
+const plain = 2;
 const recvmsg = { call: 'recvmsg', ...network } as const;
 const splice = { call: 'splice' } as const;
 
@@ -60,12 +66,14 @@ const everywhere: readonly Case[] = [
   ...each(send, 'none', 'EINTR', 'EAGAIN', 1),
   ...each(send, 'handshake', 'ENOMEM', 'ENOBUFS'),
   ...each(send, 'one', 'EPIPE', 'ECONNRESET', 'ETIMEDOUT', 'EHOSTUNREACH'),
-  ...each(sendmsg, 'none', 'EINTR', 'EAGAIN', 'ENOMEM', 'ENOBUFS', 1),
+  ...each(sendmsg, 'none', 'EINTR', 'EAGAIN', 'ENOMEM', 'ENOBUFS'),
+  ...each({ ...sendmsg, detail: plain }, 'none', 1),
   ...each(sendmsg, 'one', 'EPIPE', 'ECONNRESET', 'ETIMEDOUT'),
   ...many(each(recv, 'none', 'EINTR', 1)),
   ...many(each(readv, 'none', 'EINTR', 'ENOMEM', 1)),
   ...many(each(send, 'none', 'EINTR', 1)),
-  ...many(each(sendmsg, 'none', 'EINTR', 'ENOBUFS', 1)),
+  ...many(each(sendmsg, 'none', 'EINTR', 'ENOBUFS')),
+  ...many(each({ ...sendmsg, detail: plain }, 'none', 1)),
   ...each({ call: 'accept4' }, 'none', 'EINTR', 'EAGAIN', 'EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ECONNABORTED'),
   ...each({ call: 'accept4' }, 'none', 'EPROTO', 'EPERM', 'ENETDOWN'),
   ...each({ call: 'socket' }, 'none', 'EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'),
@@ -74,9 +82,11 @@ const everywhere: readonly Case[] = [
   ...each({ call: 'epoll_ctl', detail: add }, 'handshake', 'ENOSPC', 'ENOMEM'),
   ...each({ call: 'epoll_wait' }, 'none', 'EINTR'),
   ...each({ call: 'setsockopt' }, 'none', 'ENOMEM', 'ENOBUFS'),
+  ...each({ call: 'malloc', detail: byNew }, 'none', 'ENOMEM'),
+  ...many(each({ call: 'malloc', detail: byNew }, 'none', 'ENOMEM')),
   ...at('slow', each({ call: 'mmap' }, 'none', 'ENOMEM')),
   ...at('slow', many(each({ call: 'mmap' }, 'none', 'ENOMEM'))),
-  ...at('slow', many(each(sendmsg, 'none', 'ENOBUFS', 1))),
+  ...at('slow', many(each(sendmsg, 'none', 'ENOBUFS'))),
   ...at('slow', many(each(send, 'none', 'EAGAIN'))),
   ...at('slow', many(each(readv, 'none', 'ENOMEM'))),
 ];
@@ -89,6 +99,7 @@ const receivingInTheKernel: readonly Case[] = [
 ];
 
 const sendingInTheKernel: readonly Case[] = [
+  ...each({ ...sendmsg, detail: special }, 'one', 1),
   ...each({ call: 'setsockopt', detail: tlsTx }, 'none', 'ENOMEM'),
   ...each({ call: 'setsockopt', detail: tlsTx }, 'one', 'EINVAL', 'EBUSY'),
 ];
@@ -105,14 +116,11 @@ const local = { place: 'local' } as const;
 const duplicate = 1030;
 const seal = 1033;
 
-/** Of a message that brings descriptors. */
-const rights = 1;
-
 /** What all processes do with each other. */
 function talk(process: ProcessName): Case[] {
   return [
     ...each({ process, call: 'sendmsg', ...local }, 'none', 'EINTR', 'EAGAIN', 'ENOBUFS', 'ENOMEM'),
-    ...each({ process, call: 'sendmsg', ...local, detail: rights }, 'none', 'ETOOMANYREFS'),
+    ...each({ process, call: 'sendmsg', ...local, detail: special }, 'none', 'ETOOMANYREFS'),
     ...each({ process, call: 'recvmsg', ...local }, 'none', 'EINTR', 'EAGAIN'),
     ...each({ process, call: 'fcntl', detail: duplicate }, 'none', 'EMFILE'),
     ...each({ process, call: 'poll' }, 'none', 'EINTR', 'ENOMEM'),

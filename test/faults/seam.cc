@@ -6,7 +6,6 @@
 // test/faults/rule.ts writes it. test/faults/calls.cc has the calls.
 #include "seam.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
@@ -50,8 +49,6 @@ constexpr int kMostWatched = 4096;
 
 Rule* rule = nullptr;
 uint64_t process = kOther;
-std::atomic<uintptr_t> ours_from{0};
-std::atomic<uintptr_t> ours_to{0};
 Watch watched[kMostWatched];
 
 uint64_t ProcessFrom(const char* text, size_t size) {
@@ -77,26 +74,35 @@ __attribute__((constructor)) void Begin() {
   if (page != MAP_FAILED) rule = static_cast<Rule*>(page);
 }
 
-// The addon, which is loaded some time, or the keeper itself.
-int FindOurs(dl_phdr_info* info, size_t, void*) {
-  const char* name = info->dlpi_name;
-  const char* end = name + std::strlen(name);
-  const bool addon = end - name > 15 && std::strcmp(end - 15, "ironsocket.node") == 0;
-  if (!addon && !(process == kKeeper && *name == 0)) return 0;
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const auto& part = info->dlpi_phdr[i];
-    if (part.p_type != PT_LOAD || !(part.p_flags & PF_X)) continue;
-    ours_to = info->dlpi_addr + part.p_vaddr + part.p_memsz;
-    ours_from = info->dlpi_addr + part.p_vaddr;
-  }
-  return 1;
-}
+// Where the code of a part of the process is, once it is loaded.
+struct Code {
+  const char* name;  // in its file's name; empty: the program itself
+  std::atomic<uintptr_t> from{0};
+  std::atomic<uintptr_t> to{0};
 
-bool IsOurs(const void* caller) {
-  const auto at = reinterpret_cast<uintptr_t>(caller);
-  if (ours_to == 0) dl_iterate_phdr(FindOurs, nullptr);
-  return at >= ours_from && at < ours_to;
-}
+  bool Has(const void* caller) {
+    const auto at = reinterpret_cast<uintptr_t>(caller);
+    if (to == 0) dl_iterate_phdr(Find, this);
+    return at >= from && at < to;
+  }
+  static int Find(dl_phdr_info* info, size_t, void* data) {
+    Code& code = *static_cast<Code*>(data);
+    const bool named = *code.name != 0 && std::strstr(info->dlpi_name, code.name);
+    if (!named && (*code.name != 0 || *info->dlpi_name != 0)) return 0;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& part = info->dlpi_phdr[i];
+      if (part.p_type != PT_LOAD || !(part.p_flags & PF_X)) continue;
+      code.from = info->dlpi_addr + part.p_vaddr;
+      code.to = info->dlpi_addr + part.p_vaddr + part.p_memsz;
+    }
+    return 1;
+  }
+};
+Code addon{"ironsocket.node"};
+Code program{""};
+Code library{"libstdc++"};
+
+bool IsOurs(const void* caller) { return (process == kKeeper ? program : addon).Has(caller); }
 
 Place PlaceOf(int fd) {
   int domain = 0;
@@ -116,19 +122,24 @@ bool IsHit() {
   return true;
 }
 
-bool IsNative() {
+// An allocation comes out of libstdc++ or OpenSSL: there the thread says whose it is. `detail` 1:
+// only those of operator new.
+bool IsNative(uint64_t detail, const void* caller) {
   char name[16] = {};
   prctl(PR_GET_NAME, name);
-  return std::strcmp(name, "handshake") == 0 || std::strcmp(name, "relay") == 0;
+  if (std::strcmp(name, "handshake") != 0 && std::strcmp(name, "relay") != 0) return false;
+  return detail == 0 || library.Has(caller);
 }
 
 }  // namespace
 
 Fault Meet(Call call, int fd, uint64_t detail, const void* caller) {
   if (!rule || rule->armed == 0 || rule->call != call || !(rule->processes & process)) return {};
-  if (rule->detail != 0 && rule->detail != detail) return {};
-  // An allocation comes out of libstdc++ or OpenSSL: there the thread says whose it is.
-  if (call == kMalloc ? !IsNative() : !IsOurs(caller)) return {};
+  if (call == kMalloc) {
+    if (!IsNative(rule->detail, caller)) return {};
+  } else if (!IsOurs(caller) || (rule->detail != 0 && rule->detail != detail)) {
+    return {};
+  }
   if (rule->place != kAnywhere && rule->place != PlaceOf(fd)) return {};
   if (!IsHit()) return {};
   return {true, static_cast<int>(rule->error), static_cast<size_t>(rule->bytes)};
