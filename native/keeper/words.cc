@@ -1,18 +1,35 @@
 // SPDX-License-Identifier: MIT
+#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "keeper/keeper.h"
+#include "net/shortage.h"
 
 namespace ironsocket {
+namespace {
 
+constexpr int kRetryMs = 5;
+constexpr int kMostTries = 20;
+
+// Descriptors on their way are counted for the whole user (unix(7)).
+bool IsPassing(int error) { return IsShortage(error) || error == ETOOMANYREFS; }
+
+}  // namespace
+
+// A word that is missing leaves a master waiting: a shortage gets a moment to pass.
 void Keeper::Tell(Master* master, const std::string& message, std::span<const int> fds) {
   if (!master->channel) return;
-  if (Status status = master->channel->Send(message, fds); !status.ok()) {
-    Complain("error", {{"error_msg", "the master does not take messages"},
-                       {"error_desc", Describe(status)}});
+  Status status = master->channel->Send(message, fds);
+  for (int tries = 0; tries < kMostTries && IsPassing(status.error); ++tries) {
+    ::poll(nullptr, 0, kRetryMs);
+    status = master->channel->Send(message, fds);
   }
+  if (status.ok()) return;
+  Complain("error",
+           {{"error_msg", "the master does not take messages"}, {"error_desc", Describe(status)}});
 }
 
 void Keeper::Notify(std::string lines) {
