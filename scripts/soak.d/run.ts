@@ -34,6 +34,8 @@ const visitorProcesses = 2;
 const fillPart = 0.5;
 const fullMs = 3_000;
 const leaveLimitMs = 20_000;
+/** A request and a handshake. */
+const probeSessions = 2;
 const noticeMs = 2_000;
 const calmLeastMs = 5_000;
 const quietMs = 5_000;
@@ -118,6 +120,7 @@ export class Soak {
     await this.#ping();
     await this.#want(this.#options.idle);
     await this.#untilAlone();
+    await this.#untilLeft();
     if (due(this.#options.killEvery, 0)) await this.#killWorker();
     if (due(this.#options.killMasterEvery, 2)) await this.#killMaster();
     await this.#untilCrowd(this.#options.idle);
@@ -253,6 +256,14 @@ export class Soak {
 
   #untilServing(): Promise<void> {
     return this.#until('a worker serves', async () => (await this.#running.glance()) !== undefined);
+  }
+
+  /** The worker knows of nobody who has left: a session of theirs would be lost to it alone. */
+  #untilLeft(): Promise<void> {
+    const { idle, visitors, guests } = this.#options;
+    const most = idle + visitors + guests + probeSessions;
+    const left = async () => ((await this.#running.status())?.sessions.open ?? Number.POSITIVE_INFINITY) <= most;
+    return this.#until('the sessions of the crowd have ended', left);
   }
 
   /** No process of an earlier generation is left. */
