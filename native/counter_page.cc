@@ -77,10 +77,10 @@ int CounterPage::Make(std::span<const std::string> names, uint32_t threads, Uniq
   for (const std::string& name : names) text.append(name).push_back('\n');
   const CounterLayout layout = CounterLayout::Of(threads, text.size());
   if (names.size() != layout.counters || !layout.IsSound()) return -EINVAL;
-  UniqueFd fd(memfd_create("ironsocket-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(layout.size())) != 0) return -errno;
-  if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals | F_SEAL_SEAL) != 0) return -errno;
-  int error = WriteAt(fd.get(), BytesOf(layout), 0);
+  UniqueFd fd;
+  int error = MakeSealedMemfd("ironsocket-counters", layout.size(), F_SEAL_SEAL, &fd);
+  if (error != 0) return error;
+  error = WriteAt(fd.get(), BytesOf(layout), 0);
   const std::span<const uint8_t> all_names(reinterpret_cast<const uint8_t*>(text.data()),
                                            text.size());
   if (error == 0) error = WriteAt(fd.get(), all_names, layout.names_at());

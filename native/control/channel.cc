@@ -2,14 +2,17 @@
 #include "control/channel.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "net/rights.h"
+#include "net/shortage.h"
 
 namespace ironsocket {
 namespace {
 
 constexpr int kSendBuffer = 256 * 1024;
+constexpr int kShortageMs = 10;
 
 // sendmsg(2) with the descriptors as SCM_RIGHTS. 0 or an errno.
 int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
@@ -76,6 +79,11 @@ Status Channel::Flush() {
     for (const UniqueFd& fd : queue_.front().fds) fds.push_back(fd.get());
     int error = SendMessage(fd_.get(), queue_.front().message, fds);
     if (error == EAGAIN) return {};
+    if (IsShortage(error) || error == ETOOMANYREFS) {
+      // There is room, so whoever calls would do so at once again; not for ever, and not at once.
+      ::poll(nullptr, 0, kShortageMs);
+      return {};
+    }
     queue_.pop_front();
     if (PeerIsGone(error)) queue_.clear();
     if (error != 0 && !PeerIsGone(error)) return {error, "sendmsg"};

@@ -14,9 +14,24 @@
 #include <span>
 #include <utility>
 
+#include "net/unique_fd.h"
+
 namespace ironsocket {
 
 inline constexpr int kSizeSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+
+// A memfd of `size` bytes, sealed in it and with `more_seals`. Every page is there: a later one
+// that memory were short for would be a SIGBUS. `name` shows in /proc/PID/fd. 0 or -errno.
+inline int MakeSealedMemfd(const char* name, size_t size, int more_seals, UniqueFd* out) {
+  UniqueFd fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return -errno;
+  while (size > 0 && fallocate(fd.get(), 0, 0, static_cast<off_t>(size)) != 0) {
+    if (errno != EINTR) return -errno;
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, kSizeSeals | more_seals) != 0) return -errno;
+  *out = std::move(fd);
+  return 0;
+}
 
 // All of the bytes at an offset of a file. 0 or -errno.
 inline int WriteAt(int fd, std::span<const uint8_t> bytes, size_t offset) {

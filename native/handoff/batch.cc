@@ -46,11 +46,8 @@ void WipeMemfd(int fd) {
 
 // Not F_SEAL_WRITE: the other side wipes it.
 int WriteMemfd(std::span<const uint8_t> bytes, UniqueFd* out) {
-  UniqueFd fd(memfd_create("ironsocket-handoff", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(bytes.size())) != 0 ||
-      fcntl(fd.get(), F_ADD_SEALS, kSizeSeals) != 0) {
-    return -errno;
-  }
+  UniqueFd fd;
+  if (const int error = MakeSealedMemfd("ironsocket-handoff", bytes.size(), 0, &fd)) return error;
   if (const int error = WriteAt(fd.get(), bytes, 0)) {
     WipeMemfd(fd.get());
     return error;

@@ -26,10 +26,10 @@ constexpr int kLastBackoffMs = 5'000;
 // The thread gives up a little before the one that waits for it does, so that it can usually be
 // joined.
 constexpr int kStopMs = 200;
+constexpr int kDrainMs = 150;
 // A line that comes by itself is written at once; those that follow one another sooner go together,
 // because each wake of this thread takes a core from another one.
 constexpr int kGatherMs = 5;
-constexpr int kDrainMs = 150;
 
 void Signal(const UniqueFd& event) {
   // Fails only when the counter is full, and then the reader is awake.

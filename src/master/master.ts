@@ -74,10 +74,8 @@ async function startCandidate(keeper: Keeper, args: readonly string[]): Promise<
     const state = openState(keeper, () => firstState(args));
     const service = await build(keeper, state, args, candidacy);
     const expected = await candidacy.stand(service);
-    await service.workers.accept(true, expected).catch((error) => {
-      // It is asked again, and one that comes in its place accepts as well.
-      log('error', 'system_error', failure('the worker does not accept', error));
-    });
+    // It is asked again, and one that comes in its place accepts as well.
+    await service.workers.accept(true, expected).catch(() => {});
     candidacy.serving();
     await startDemo(state, keeper);
     openControl(service);

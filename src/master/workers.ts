@@ -144,14 +144,20 @@ export class Workers {
   accept(accepting: boolean, expected = 0): Promise<void> {
     this.#accepting = accepting;
     const taken = this.#take(undefined, expected);
-    if (accepting) taken.catch(() => this.#acceptLater());
+    if (accepting) {
+      taken.catch((error) => {
+        log('error', 'system_error', failure('the worker does not accept', error));
+        this.#acceptLater(expected);
+      });
+    }
     return taken;
   }
 
   /** A worker that could not take its listeners, for want of a descriptor, lives on without them; who comes would wait for ever. */
-  #acceptLater(): void {
+  #acceptLater(expected: number): void {
     const again = (): void => {
-      if (this.#accepting && !this.#stopping) this.#take().catch(() => this.#acceptLater());
+      if (!this.#accepting || this.#stopping) return;
+      this.#take(undefined, expected).catch(() => this.#acceptLater(expected));
     };
     setTimeout(again, acceptAgainMs).unref();
   }
@@ -345,7 +351,6 @@ export class Workers {
       worker_pid: pid,
       reason: this.#reason ?? reason,
       code,
-      sessions_lost: tally.of(id)?.sessions_open,
     } as const;
     if (this.#stopping) {
       log('info', 'worker', fields);
@@ -354,7 +359,7 @@ export class Workers {
     }
     this.#delayMs = nextDelay(this.#delayMs, monotonicMs() - this.#startedAtMs);
     if (pid === noProcess) log('error', 'system_error', failure("can't start a worker", reason));
-    else log('error', 'worker', { ...fields, delay_ms: this.#delayMs });
+    else log('error', 'worker', { ...fields, sessions_lost: tally.of(id)?.sessions_open, delay_ms: this.#delayMs });
     if (keeper.start === 0 && !wasReady) {
       const message = `the worker did not start: ${fields.reason}${code === undefined ? '' : ` (code ${code})`}`;
       this.#onStarted.reject(new SystemError(message, { code: 'ERR_WORKER_START' }));

@@ -53,13 +53,14 @@ export async function settledAccount(donor: Witness | undefined, takers: () => r
 
 /** Where one side is dead, the other one has to see its end first: it may find a last batch that is its own. */
 function agree(donor: Testimony | undefined, takers: readonly Testimony[]): boolean {
-  const bothLive = donor?.alive === true && takers.some(({ alive }) => alive);
-  const taken = sum(takers, 'sessions_taken');
-  // A pair that the donor has left and the other side has not: that side may be dead, and nobody has told us yet.
-  const bothHold = bothLive && sum(takers, 'handoffs_open') <= donor.counters.handoffs_open;
-  if (bothLive) return bothHold && donor.counters.sessions_given === taken;
-  const living = [donor, ...takers].filter((each) => each?.alive);
-  return living.every((each) => each?.counters.handoffs_open === 0);
+  const livingTakers = takers.filter(({ alive }) => alive);
+  if (donor?.alive === true && livingTakers.length > 0) {
+    // A pair that the donor has left and the other side has not: that side may be dead, and nobody has told us yet.
+    if (sum(livingTakers, 'handoffs_open') > donor.counters.handoffs_open) return false;
+    return donor.counters.sessions_given === sum(takers, 'sessions_taken');
+  }
+  const living = donor?.alive === true ? [donor] : livingTakers;
+  return living.every(({ counters }) => counters.handoffs_open === 0);
 }
 
 function sum(takers: readonly Testimony[], counter: 'sessions_taken' | 'handoffs_open'): number {
