@@ -33,8 +33,6 @@ constexpr size_t kSpareFds = 32;  // log, eventfds, files that are opened in pas
 // A donor's both ends of its pair and the memfd of its batch; a recipient's end, the same again on
 // its way, and the memfd.
 constexpr size_t kHandoffFdsPerThread = 3;
-// Longer than a donor tries to begin (src/worker/worker.ts).
-constexpr int64_t kExpectMs = 15'000;
 
 bool ParseAddresses(const std::vector<std::string>& texts, Endpoints* out) {
   auto addresses = std::make_shared<std::vector<Endpoint>>();
@@ -271,7 +269,7 @@ bool Engine::Configure(const Plan& plan, std::string* error) {
   std::vector<std::shared_ptr<Listener>> next;
   if (!impl_->MakeListeners(plan, &next, error)) return false;
   if (plan.expected_connections > 0) {
-    impl_->state.Expect(plan.expected_connections, NowMs() + kExpectMs);
+    impl_->state.Expect(plan.expected_connections, NowMs());
   }
   impl_->state.max_connections = plan.max_connections;
   impl_->LimitFds();

@@ -30,8 +30,8 @@ struct EngineState {
       0};  // connections that the file limit has room for, two descriptors each
   // Connections of another worker that are on their way here.
   std::atomic<int64_t> expected{0};
-  std::atomic<int64_t> expected_until_ms{0};  // unless its sessions have begun to come by then
-  std::atomic<uint32_t> takings{0};           // pairs that they come by
+  std::atomic<int64_t> expected_until_ms{0};
+  std::atomic<uint32_t> takings{0};  // pairs that they come by
   std::atomic<uint64_t> next_id{FirstConnectionId(0)};
   std::atomic<bool> draining{false};  // nothing is accepted any more
   std::atomic<bool> drained{false};   // and has been told
@@ -48,18 +48,23 @@ struct EngineState {
   // from another worker. Were it given away, they would stay there.
   uint64_t connections_bound(int64_t now_ms) {
     const int64_t more = expected.load(std::memory_order_relaxed);
-    const bool coming = takings.load(std::memory_order_relaxed) > 0 ||
-                        now_ms < expected_until_ms.load(std::memory_order_relaxed);
+    const bool coming = now_ms < expected_until_ms.load(std::memory_order_relaxed);
     return connections_open() + (more > 0 && coming ? static_cast<uint64_t>(more) : 0);
   }
-  void Expect(uint32_t connections, int64_t until_ms) {
-    expected_until_ms = until_ms;
+  void Expect(uint32_t connections, int64_t now_ms) {
+    ExpectMore(now_ms);
     expected = connections;
   }
-  // They have come, or won't.
-  void NoLongerExpect(size_t connections) {
-    expected.fetch_sub(static_cast<int64_t>(connections), std::memory_order_relaxed);
+  // Some have come, so that others are on their way. Not all do: what ends in the other worker, or
+  // stays there, is not waited for.
+  void ExpectMore(int64_t now_ms) {
+    // Longer than a donor tries to begin (src/worker/worker.ts).
+    constexpr int64_t kExpectMs = 15'000;
+    expected_until_ms.store(now_ms + kExpectMs, std::memory_order_relaxed);
   }
+  // One has come, or won't; or it goes back and comes again.
+  void NoLongerExpectOne() { expected.fetch_sub(1, std::memory_order_relaxed); }
+  void ExpectOneAgain() { expected.fetch_add(1, std::memory_order_relaxed); }
   void TakingEnded() {
     if (takings.fetch_sub(1) == 1) expected = 0;
   }

@@ -235,10 +235,10 @@ void RelayThread::TakeBatch(Taking& taking, Prepare& prepare) {
     // Before the donor hears of it: it needs back what we have taken up.
     for (Session* session : batch) Disown(session);
     SendAnswer(taking.fd.get(), {prepare.id, refusal});
-    if (prepare.sessions == 1) state_.NoLongerExpect(1);
+    if (prepare.sessions == 1) state_.NoLongerExpectOne();  // it is not asked for again
     return;
   }
-  state_.NoLongerExpect(batch.size());
+  state_.ExpectMore(now_ms_);
   if (SendAnswer(taking.fd.get(), {prepare.id, refusal}) == 0) {
     state_.counters.pauses().Add(NowUs() - prepare.prepared_us, batch.size());
     for (Session* session : batch) TakeIn(session);
@@ -278,6 +278,7 @@ Refusal RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch
     Session* session = pool_.Secure(4) ? slab_.Create() : nullptr;
     if (!session) return Refusal::kShortage;
     batch->push_back(session);
+    state_.NoLongerExpectOne();
     state_.ConnectionOpened();
     if (!Restore(std::move(decoded), pool_, session)) return Refusal::kShortage;
     session->moving = true;
@@ -297,6 +298,7 @@ void RelayThread::Disown(Session* session) {
   session->backend.Reset();
   ReleaseBlocks(session);
   buried_.push_back(session);
+  state_.ExpectOneAgain();
   state_.ConnectionClosed();
 }
 
