@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 
@@ -31,7 +32,8 @@ void Say(int fd, std::string_view level, std::string_view event,
   line += "\n";
   pollfd ready{fd, POLLOUT, 0};
   // A pipe that polls writable takes PIPE_BUF bytes without blocking (pipe(7)).
-  if (::poll(&ready, 1, 0) == 1 && ::write(fd, line.data(), line.size()) < 0) return;
+  if (::poll(&ready, 1, 0) != 1) return;
+  while (::write(fd, line.data(), line.size()) < 0 && errno == EINTR) continue;
 }
 
 }  // namespace ironsocket

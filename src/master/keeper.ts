@@ -3,6 +3,7 @@
 import { constants } from 'node:os';
 import { exitCodes } from '../errors.ts';
 import { native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
 
 /** Version of the keeper's messages. */
 const protocol = '1';
@@ -99,6 +100,14 @@ export function meetKeeper(): Promise<Keeper> {
     }
   };
   const channel = native.openChannel({ fd: channelFd, onMessage, onClose: () => process.exit(exitCodes.internal) });
+  /** What is only for the service manager stops nothing else. */
+  const notice = (message: string): void => {
+    try {
+      channel.send({ message });
+    } catch (error) {
+      log('warn', 'system_error', failure("the service manager can't be told how the service fares", error));
+    }
+  };
   const makeKeeper = (): Keeper => ({
     get role() {
       return role;
@@ -109,8 +118,8 @@ export function meetKeeper(): Promise<Keeper> {
     put: (name, fd) => channel.send({ message: `put ${name}`, fds: [fd] }),
     drop: (name) => channel.send({ message: `drop ${name}` }),
     ready: () => channel.send({ message: 'ready' }),
-    tell: (state, text) => channel.send({ message: `state ${state} ${text}` }),
-    draining: (limitMs) => channel.send({ message: `state draining ${limitMs}` }),
+    tell: (state, text) => notice(`state ${state} ${text}`),
+    draining: (limitMs) => notice(`state draining ${limitMs}`),
     exit: (code) => channel.send({ message: `exit ${code}` }),
     candidate: (program, command, peer) =>
       channel.send({ message: `candidate ${[program, ...command].join('\0')}`, fds: [peer] }),

@@ -63,8 +63,11 @@ export function openState(keeper: Keeper, load: () => FirstState): StateStore {
       current = { ...current, ...change };
       try {
         const memfd = native.textToMemfd({ name: 'ironsocket-state', text: JSON.stringify(current) });
-        keeper.put(name, memfd);
-        native.closeFd({ fd: memfd });
+        try {
+          keeper.put(name, memfd);
+        } finally {
+          native.closeFd({ fd: memfd });
+        }
       } catch (error) {
         // File limit: the service goes on. A successor that finds an old state starts a worker where it misses one.
         log('error', 'system_error', failure("can't keep the state", error));
