@@ -30,6 +30,11 @@ class ThreadCounters {
     auto& cell = cells_[static_cast<size_t>(counter)];
     cell.store(cell.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
   }
+  // Of what only this thread has, as it stands now.
+  void Set(Counter counter, uint64_t value) {
+    auto& cell = cells_[static_cast<size_t>(counter)];
+    if (cell.load(std::memory_order_relaxed) != value) cell.store(value, std::memory_order_relaxed);
+  }
   // Gauges go down too; the sum over threads is right even where one thread's part wraps below
   // zero.
   void Subtract(Counter counter) { Add(counter, UINT64_MAX); }

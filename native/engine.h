@@ -63,6 +63,8 @@ enum class Counter : size_t {
   kHandoffsOpen,       // gauge: pairs to another worker, either side
   kAcceptPauses,
   kLogLinesDropped,
+  kSessionSlots,  // gauges: memory of relay threads that is in use: of sessions, blocks for bytes
+  kBufferBlocks,
   kCount,
 };
 

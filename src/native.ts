@@ -114,6 +114,8 @@ export const counterNames = [
   'handoffs_open',
   'accept_pauses',
   'log_lines_dropped',
+  'session_slots',
+  'buffer_blocks',
 ] as const;
 
 /** What the running kernel can carry, found out by trying (native/record/kernel_probe.h). `ok` or the name of an errno. */

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "loop/poison.h"
+
 namespace ironsocket {
 namespace {
 
@@ -14,19 +16,30 @@ uint8_t* MapPages(size_t size) {
   return pages == MAP_FAILED ? nullptr : static_cast<uint8_t*>(pages);
 }
 
+void UnmapPages(void* pages, size_t size) {
+  Unpoison(pages, size);
+  munmap(pages, size);
+}
+
 }  // namespace
 
 BufferPool::~BufferPool() {
   for (size_t i = kSmall; i < kClasses; ++i) {
     while (Free* block = free_[i]) {
       free_[i] = block->next;
-      munmap(block, kSizes[i]);
+      UnmapPages(block, kSizes[i]);
     }
   }
   while (Free* slab = slabs_) {
     slabs_ = slab->next;
-    munmap(slab, kSlab);
+    UnmapPages(slab, kSlab);
   }
+}
+
+void BufferPool::AddFree(uint8_t* place, size_t size_class) {
+  free_[size_class] = new (place) Free{free_[size_class]};
+  ++free_count_[size_class];
+  Poison(place + sizeof(Free), kSizes[size_class] - sizeof(Free));
 }
 
 bool BufferPool::Refill(size_t size_class) {
@@ -34,8 +47,7 @@ bool BufferPool::Refill(size_t size_class) {
   if (size_class >= kSmall) {
     uint8_t* block = MapPages(size);
     if (!block) return false;
-    free_[size_class] = new (block) Free{free_[size_class]};
-    ++free_count_[size_class];
+    AddFree(block, size_class);
     return true;
   }
   uint8_t* slab = MapPages(kSlab);
@@ -43,8 +55,7 @@ bool BufferPool::Refill(size_t size_class) {
   slabs_ = new (slab) Free{slabs_};
   // The first block's place holds the slab list.
   for (size_t offset = size; offset + size <= kSlab; offset += size) {
-    free_[size_class] = new (slab + offset) Free{free_[size_class]};
-    ++free_count_[size_class];
+    AddFree(slab + offset, size_class);
   }
   return true;
 }
@@ -57,6 +68,8 @@ uint8_t* BufferPool::Take(size_t* size_class) {
     Free* block = free_[i];
     free_[i] = block->next;
     --free_count_[i];
+    ++held_;
+    Unpoison(block, kSizes[i]);
     return reinterpret_cast<uint8_t*>(block);
   }
   return nullptr;
@@ -107,9 +120,9 @@ void BufferPool::Release(Block* block) {
   if (size_class >= kSmall && free_count_[size_class] >= kKept[size_class]) {
     munmap(block->data, kSizes[size_class]);
   } else {
-    free_[size_class] = new (block->data) Free{free_[size_class]};
-    ++free_count_[size_class];
+    AddFree(block->data, size_class);
   }
+  --held_;
   *block = Block{};
 }
 

@@ -48,6 +48,9 @@ class BufferPool {
   // payload, never keys.
   void Release(Block* block);
 
+  // Blocks that are not released yet.
+  size_t held() const { return held_; }
+
  private:
   static constexpr size_t kClasses = 7;
   static constexpr size_t kSizes[kClasses] = {64, 256, 1024, 4096, 20 * 1024, 72 * 1024, kLargest};
@@ -63,9 +66,11 @@ class BufferPool {
   // A free block of `*size_class`, or of a larger one, which is then told.
   uint8_t* Take(size_t* size_class);
   bool Refill(size_t size_class);
+  void AddFree(uint8_t* place, size_t size_class);
 
   Free* free_[kClasses] = {};
   size_t free_count_[kClasses] = {};
+  size_t held_ = 0;
   Free* slabs_ = nullptr;  // first words of each slab, for the destructor
 };
 

@@ -91,6 +91,7 @@ void RelayThread::Loop() {
     if (counting_) GoOnWithInventory();
     DestroyBuried();
     CountDrops();
+    CountMemory();
   }
   EndGiving(Refusal::kNone);
   for (Taking& taking : takings_) EndTaking(taking, false);
@@ -110,6 +111,12 @@ void RelayThread::CountDrops() {
   // Another thread may have seen more since.
   while (told < now && !dropped.compare_exchange_weak(told, now, std::memory_order_relaxed)) {
   }
+}
+
+// What sessions hold. When all have ended it must be none.
+void RelayThread::CountMemory() {
+  counters_.Set(Counter::kSessionSlots, slab_.used());
+  counters_.Set(Counter::kBufferBlocks, pool_.held());
 }
 
 void RelayThread::TakeInbox() {

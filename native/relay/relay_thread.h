@@ -134,6 +134,7 @@ class RelayThread {
   // relay_thread.cc
   void Loop();
   void CountDrops();
+  void CountMemory();
   void TakeInbox();
   void Dispatch(const epoll_event& event);
   void RunQueue();

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <new>
 
+#include "loop/poison.h"
+
 namespace ironsocket {
 
 template <typename Object>
@@ -22,7 +24,7 @@ class Slab {
   ~Slab() {
     while (Chunk* chunk = chunks_) {
       Unlink(chunk);
-      munmap(chunk, kChunk);
+      Unmap(chunk);
     }
   }
 
@@ -34,6 +36,8 @@ class Slab {
     Free* place = chunk->free;
     chunk->free = place->next;
     ++chunk->used;
+    ++used_;
+    Unpoison(place, sizeof(Object));
     // A full chunk goes to the end, so that the first one always has room if any has.
     if (!chunk->free) MoveToEnd(chunk);
     return new (place) Object();
@@ -43,14 +47,18 @@ class Slab {
     object->~Object();
     Chunk* chunk = reinterpret_cast<Chunk*>(reinterpret_cast<uintptr_t>(object) & ~(kChunk - 1));
     const bool was_full = !chunk->free;
-    chunk->free = new (object) Free{chunk->free};
+    chunk->free = MakeFree(object, chunk->free);
     --chunk->used;
+    --used_;
     if (was_full) MoveToFront(chunk);
     if (chunk->used == 0 && (chunk->next || chunk->previous)) {
       Unlink(chunk);
-      munmap(chunk, kChunk);
+      Unmap(chunk);
     }
   }
+
+  // Objects that exist.
+  size_t used() const { return used_; }
 
  private:
   static constexpr size_t kChunk = 64 * 1024;  // and its alignment
@@ -78,10 +86,20 @@ class Slab {
     Chunk* chunk = new (reinterpret_cast<void*>(aligned)) Chunk{nullptr, nullptr, nullptr, 0};
     uint8_t* const first = reinterpret_cast<uint8_t*>(aligned) + sizeof(Chunk);
     for (size_t i = (kChunk - sizeof(Chunk)) / sizeof(Object); i-- > 0;) {
-      chunk->free = new (first + i * sizeof(Object)) Free{chunk->free};
+      chunk->free = MakeFree(first + i * sizeof(Object), chunk->free);
     }
     PushFront(chunk);
     return chunk;
+  }
+
+  static Free* MakeFree(void* place, Free* next) {
+    Free* free = new (place) Free{next};
+    Poison(free + 1, sizeof(Object) - sizeof(Free));
+    return free;
+  }
+  static void Unmap(Chunk* chunk) {
+    Unpoison(chunk, kChunk);
+    munmap(chunk, kChunk);
   }
 
   void PushFront(Chunk* chunk) {
@@ -109,6 +127,7 @@ class Slab {
 
   Chunk* chunks_ = nullptr;
   Chunk* last_ = nullptr;
+  size_t used_ = 0;
 };
 
 }  // namespace ironsocket

@@ -13,6 +13,8 @@ const gauges = [
   'sessions_kernel',
   'sessions_staying',
   'handoffs_open',
+  'session_slots',
+  'buffer_blocks',
 ] as const satisfies readonly (keyof EngineCounters)[];
 
 const isGauge: ReadonlySet<string> = new Set(gauges);

@@ -19,7 +19,10 @@ import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
 
 const echo = await startEcho();
 const gauges = ['connections_open', 'handshakes_open', 'sessions_open', 'sessions_staying', 'handoffs_open'];
-const events = counterNames.filter((name) => !gauges.includes(name) && !name.startsWith('sessions_kernel'));
+const memory = ['session_slots', 'buffer_blocks'];
+const events = counterNames.filter(
+  (name) => ![...gauges, ...memory].includes(name) && !name.startsWith('sessions_kernel'),
+);
 const count = 10;
 
 async function serving(t: TestContext): Promise<RunningProxy> {

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "loop/buffer_pool.h"
+#include "loop/poison.h"
 #include "record-oracle.h"
 
 using namespace ironsocket;
@@ -114,6 +115,32 @@ TEST_CASE("pool: freed large blocks go back to the kernel, but for six") {
   CHECK(std::count_if(pages.begin(), pages.end(), Mapped) == 40);
   for (Block& block : blocks) pool.Release(&block);
   CHECK(std::count_if(pages.begin(), pages.end(), Mapped) == 6);
+}
+
+TEST_CASE("pool: what is held is counted, what is not the sanitizer knows as nobody's") {
+  BufferPool pool;
+  Block small, large;
+  CHECK(pool.Append(&small, Pattern(50)));
+  CHECK(pool.Append(&large, Pattern(100'000)));
+  CHECK(pool.held() == 2);
+  CHECK(pool.Append(&small, Pattern(5000)));  // in a larger block now
+  CHECK(pool.held() == 2);
+  CHECK(pool.Secure(6));
+  CHECK(pool.held() == 2);
+  uint8_t* const data = small.data;
+  pool.Release(&small);
+  pool.Release(&small);
+  CHECK(pool.held() == 1);
+#ifdef __SANITIZE_ADDRESS__
+  CHECK(__asan_address_is_poisoned(data + 4000));
+  CHECK(__asan_region_is_poisoned(large.data, large.capacity) == nullptr);
+#endif
+  CHECK(pool.Append(&small, Pattern(5000)));
+  CHECK(small.data == data);
+  CHECK(Content(small) == Pattern(5000));
+  pool.Release(&small);
+  pool.Release(&large);
+  CHECK(pool.held() == 0);
 }
 
 #ifndef __SANITIZE_THREAD__  // which ends a program that it gets no memory in

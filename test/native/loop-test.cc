@@ -42,6 +42,7 @@ TEST_CASE("slab: objects are made new, do not overlap, and their chunks fill up 
     chunks.insert(ChunkOf(thing));
   }
   CHECK(Thing::alive == 1000);
+  CHECK(slab.used() == 1000);
   CHECK(chunks.size() == (1000 + 127) / 128);  // 128 in 64 KiB, less the chunk's own 64 bytes
   for (uint64_t i = 0; i < 1000; i++) {
     CHECK(things[i]->stamp == i);
@@ -49,7 +50,22 @@ TEST_CASE("slab: objects are made new, do not overlap, and their chunks fill up 
   }
   for (Thing* thing : things) slab.Destroy(thing);
   CHECK(Thing::alive == 0);
+  CHECK(slab.used() == 0);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+TEST_CASE("slab: the sanitizer knows which places are nobody's") {
+  Slab<Thing> slab;
+  Thing* thing = slab.Create();
+  const auto poisoned = [&] { return __asan_region_is_poisoned(thing, sizeof *thing) != nullptr; };
+  CHECK(!poisoned());
+  slab.Destroy(thing);
+  CHECK(__asan_address_is_poisoned(thing->body));
+  CHECK(slab.Create() == thing);
+  CHECK(!poisoned());
+  slab.Destroy(thing);
+}
+#endif
 
 TEST_CASE("slab: a place that became free is taken before there is another chunk") {
   Slab<Thing> slab;
