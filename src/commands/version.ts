@@ -3,10 +3,14 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { controlVersion } from '../control-version.ts';
 
-/** The version of this package. Its package.json is one level above both src and dist. */
+// Read once: later another version may lie there, or none. It is one level above both src and dist.
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** The version of this package, as it was when this process began. */
 export function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
+  return version;
 }
 
 /** What a report of a fault should begin with. */

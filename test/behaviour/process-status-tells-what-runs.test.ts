@@ -13,6 +13,7 @@ import { type ProxyOptions, type RunningProxy, startProxy } from '../helpers/pro
 import { change, configFile } from '../helpers/reload.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
 import { tlsConnect } from '../helpers/tls-client.ts';
+import { otherVersion, setVersion, upgradeByCommand } from '../helpers/upgrade.ts';
 
 const echo = await startEcho();
 
@@ -137,6 +138,17 @@ test('what is no request gets an error, and hurts nobody', async (t) => {
   silent.end();
   await once(silent.resume(), 'close');
   assert.is((await statusOf(proxy)).pid, proxy.keeperPid);
+});
+
+test('the version is that of what runs, whatever lies in its place by now', async (t) => {
+  const proxy = await serving(t);
+  const copy = otherVersion('9.9.9');
+  t.after(copy.remove);
+  assert.is((await upgradeByCommand(proxy, '--to', copy.directory)).code, 0);
+  for (const replace of [() => setVersion(copy.directory, '9.9.10'), copy.remove]) {
+    replace();
+    assert.is((await statusOf(proxy)).version, '9.9.9');
+  }
 });
 
 test('off: there is none', async (t) => {
