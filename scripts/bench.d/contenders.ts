@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageVersion } from '../../src/commands/version.ts';
 import { ecdsa } from '../../test/helpers/certificates.ts';
-import { cliPath, nodePath } from '../../test/helpers/proxy.ts';
+import { cliPath, nodePath } from '../../test/helpers/installation.ts';
 import { onCore, putFirst, subjectCore } from './cores.ts';
 import { haproxy, hitch, nginx, type Place, packagesOf, stunnel } from './peer-settings.ts';
 import { installed, type Programs } from './programs.ts';

@@ -24,6 +24,7 @@ export function ironsocket(offload: 'auto' | 'kernel' | 'userspace'): SubjectKin
       const proxy = await startProxy({
         listeners: [{ backend: `127.0.0.1:${backendPort}`, offload }],
         config: { log: { level: 'info' } },
+        leaks: false,
       });
       return subjectOf(proxy);
     },

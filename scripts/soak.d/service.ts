@@ -61,6 +61,7 @@ export class Service {
     const file = join(directory, 'log');
     const to = (port: number) => `127.0.0.1:${port}`;
     const proxy = await startProxy({
+      leaks: false,
       listeners: [
         { name: 'plain', backend: to(backends.plain), offload: engine },
         { name: 'proxied', backend: to(backends.proxied), offload: engine, proxy_protocol: 'v2' },

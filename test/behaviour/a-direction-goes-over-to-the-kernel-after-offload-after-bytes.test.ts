@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { type Engine, engines } from '../helpers/engines.ts';
-import { inKernel, inKernelAgain, kernelMustLetGo } from '../helpers/kernel-counters.ts';
+import { inKernel, inKernelAgain } from '../helpers/kernel-counters.ts';
 import { KnownStream, writeStream } from '../helpers/known-stream.ts';
 import type { LogLine } from '../helpers/log-lines.ts';
 import type { Peer } from '../helpers/peer.ts';
@@ -20,7 +20,6 @@ const bulk = 1_500_000;
 const fewBytes = 'offload_after is not reached';
 const hashing = await startBackend({ taking: 'hash' });
 const keeping = await startBackend();
-kernelMustLetGo();
 
 /** Sizes of records: every kind, in no order that repeats soon. */
 function* recordSizes(total: number): Generator<number> {

@@ -8,7 +8,6 @@ import { promisify } from 'node:util';
 import * as assert from 'uvu/assert';
 import { native } from '../../src/native.ts';
 import { startBackend } from '../helpers/backends.ts';
-import { kernelMustLetGo } from '../helpers/kernel-counters.ts';
 import type { LogLine } from '../helpers/log-lines.ts';
 import { startProxy, versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
@@ -16,7 +15,6 @@ import { afterAll, test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { alert, type TlsVersion } from '../helpers/tls-records.ts';
 
-kernelMustLetGo();
 const kernel = native.probeKernel();
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-auto-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));

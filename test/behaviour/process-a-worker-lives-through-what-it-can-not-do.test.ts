@@ -3,15 +3,13 @@
 // Not in the kernel lab: no session and no socket of a client.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { counterNames, native } from '../../src/native.ts';
 import { type Link, openLink } from '../../src/worker/link.ts';
 import type { ToMaster, ToWorker, WorkerPlan } from '../../src/worker/messages.ts';
-import { nodePath } from '../helpers/proxy.ts';
+import { nodePath, workerPath } from '../helpers/installation.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
 
-const workerPath = fileURLToPath(new URL('../../dist/worker/main.js', import.meta.url));
 const channelFd = 3;
 const plan: Omit<WorkerPlan, 'logFd' | 'countersFd'> = {
   ...{ id: 1, revision: 1, logLevel: 'info', accepting: true },

@@ -4,12 +4,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { workerShapes } from '../../src/master/worker-shapes.ts';
 import { native } from '../../src/native.ts';
 import { type Link, openLink } from '../../src/worker/link.ts';
-import { nodePath } from '../helpers/proxy.ts';
+import { nodePath, workerPath } from '../helpers/installation.ts';
 import { test } from '../helpers/suite.ts';
 
 interface Message {
@@ -18,8 +17,6 @@ interface Message {
   readonly number?: number;
 }
 type Received = [Message, readonly number[]];
-
-const workerPath = fileURLToPath(new URL('../../dist/worker/main.js', import.meta.url));
 
 /** Two ends; `next` gives what the second receives, in order. */
 function pair(): { readonly a: Link<Message>; readonly next: () => Promise<Received>; readonly close: () => void } {

@@ -8,9 +8,9 @@ import * as assert from 'uvu/assert';
 import { native } from '../../src/native.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ecdsa } from '../helpers/certificates.ts';
+import { cliPath, nodePath } from '../helpers/installation.ts';
 import { LogLines } from '../helpers/log-lines.ts';
 import { descendants, survivors } from '../helpers/processes.ts';
-import { cliPath, nodePath } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
 

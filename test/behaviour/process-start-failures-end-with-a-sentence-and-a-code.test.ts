@@ -11,8 +11,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import * as assert from 'uvu/assert';
 import { ecdsa, strangeKey } from '../helpers/certificates.ts';
+import { cliPath, nodePath } from '../helpers/installation.ts';
 import { descendants, survivors } from '../helpers/processes.ts';
-import { cliPath, freePort, nodePath, spawnProxy } from '../helpers/proxy.ts';
+import { freePort, spawnProxy } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-test-'));

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import * as assert from 'uvu/assert';
-import { cliPath, nodePath } from '../helpers/proxy.ts';
+import { cliPath, nodePath } from '../helpers/installation.ts';
 import { test } from '../helpers/suite.ts';
 
 type Process = ChildProcessByStdio<Writable, Readable, Readable>;

@@ -2,7 +2,7 @@
 // While the proxy goes on: what the kernel counts as open returns to where it was, and so do the proxy's descriptors.
 import * as assert from 'uvu/assert';
 import { push, startBackend } from '../helpers/backends.ts';
-import { inKernel, inKernelAgain, kernelMustLetGo } from '../helpers/kernel-counters.ts';
+import { inKernel, inKernelAgain } from '../helpers/kernel-counters.ts';
 import { openFiles } from '../helpers/processes.ts';
 import { test } from '../helpers/suite.ts';
 import { alert, contentType } from '../helpers/tls-records.ts';
@@ -10,7 +10,6 @@ import { openSession, type Session, type Variant, variants } from '../helpers/va
 
 type End = readonly [what: string, reason: string, end: (session: Session, variant: Variant) => unknown];
 
-kernelMustLetGo();
 const backend = await startBackend({ taking: 'count' });
 const options = {
   listeners: [

@@ -72,6 +72,7 @@ export class Scene {
     const backend = `127.0.0.1:${(server.address() as net.AddressInfo).port}`;
     const offload = isKernel(engine) ? 'kernel' : 'userspace';
     const proxy = await startProxy({
+      leaks: false,
       listeners: [{ backend }, { backend, proxy_protocol: 'v1', name: 'with-header' }],
       config: {
         offload,

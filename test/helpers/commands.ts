@@ -2,7 +2,7 @@
 // Commands of ironsocket that end by themselves.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cliPath, nodePath } from './proxy.ts';
+import { cliPath, nodePath } from './installation.ts';
 
 export interface Ended {
   readonly code: number;

@@ -8,13 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { keeperPath, nodePath } from './installation.ts';
 import { LogLines } from './log-lines.ts';
 import { descendants } from './processes.ts';
-import { nodePath } from './proxy.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-export const keeperPath = join(root, 'build/Release/keeper');
-const script = join(root, 'test/helpers/scripted-master.ts');
+const script = fileURLToPath(new URL('scripted-master.ts', import.meta.url));
 
 export interface FromMaster {
   readonly pid?: number;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Sessions that are in the kernel at the moment, as /proc/net/tls_stat has them; zeros where the kernel has no TLS.
 import { engines, isKernel, tlsStat } from './engines.ts';
-import { afterAll } from './suite.ts';
 import { timeFactor } from './time.ts';
 
 export interface InKernel {
@@ -25,10 +24,4 @@ export async function inKernelAgain(expected: InKernel): Promise<void> {
       throw new Error(`the kernel has ${rx} rx and ${tx} tx sessions, not ${expected.rx} and ${expected.tx}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-}
-
-/** At the end of the file, once all proxies that start after this call have ended, the kernel must have no more than now. */
-export function kernelMustLetGo(): void {
-  const before = inKernel();
-  afterAll(() => inKernelAgain(before));
 }

@@ -8,15 +8,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ecdsa, type TestCertificate } from './certificates.ts';
+import { cliPath, nodePath } from './installation.ts';
+import { checkLeaks, type Holdings, holdingsOf } from './leaks.ts';
 import { type LogLine, LogLines } from './log-lines.ts';
 import { descendants, isAlive } from './processes.ts';
 import { timeFactor } from './time.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-export const nodePath = join(root, 'node_modules/.bin/node');
-export const cliPath = join(root, 'dist/cli.js');
 
 export const versions = ['1.3', '1.2'] as const;
 
@@ -40,6 +37,8 @@ export interface ProxyOptions {
   readonly files?: number;
   /** False: the log goes elsewhere, readiness is when the first listener accepts. */
   readonly log?: boolean;
+  /** False: `stop` looks for nothing that sessions have left; some may live on in other processes. */
+  readonly leaks?: boolean;
 }
 
 export interface RunningProxy {
@@ -58,9 +57,15 @@ export interface RunningProxy {
   readonly workerPid: () => number;
   /** The last log line of the session of the client with this port. */
   readonly sessionEnd: (clientPort: number | undefined) => Promise<LogLine>;
-  /** TERM, waits, and throws unless the exit code is 0 and no process is left. */
+  /**
+   * Throws when sessions that have ended have left anything (leaks.ts); then TERM, waits, and throws unless the exit code is 0 and no
+   * process is left. Sessions with an end in this process are ended first.
+   */
   readonly stop: () => Promise<void>;
 }
+
+/** What proxies held when they had just started. */
+const bases = new WeakMap<ChildProcess, Holdings>();
 
 /** Starts `ironsocket run -c FILE` and waits until it serves. */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
@@ -78,16 +83,23 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const file = join(directory, 'ironsocket.yaml');
   writeFileSync(file, JSON.stringify({ ...options.config, log, timeouts, listeners }, null, 2));
   const proxy = spawnProxy(['run', '-c', file], { ...options, ports, directory });
-  if (options.log === false) await accepting(proxy);
-  else await ready(proxy);
+  if (options.log === false) {
+    // It may still be starting.
+    await accepting(proxy);
+  } else {
+    await ready(proxy);
+    bases.set(proxy.child, holdingsOf(proxy.keeperPid));
+  }
   return proxy;
 }
 
+type SpawnOptions = Pick<ProxyOptions, 'env' | 'files' | 'leaks'> & {
+  readonly ports?: readonly number[];
+  readonly directory?: string;
+};
+
 /** Starts any command of ironsocket, without waiting. */
-export function spawnProxy(
-  args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; files?: number; ports?: readonly number[]; directory?: string } = {},
-): RunningProxy {
+export function spawnProxy(args: readonly string[], options: SpawnOptions = {}): RunningProxy {
   const limit = options.files === undefined ? '' : `ulimit -n ${options.files} && `;
   const child = spawn('bash', ['-c', `${limit}exec "$@"`, 'bash', nodePath, cliPath, ...args], {
     env: { ...process.env, NO_COLOR: '1', ...options.env },
@@ -106,6 +118,7 @@ export function spawnProxy(
   const exited = once(child, 'exit');
   const lastPid = (match: Record<string, string>, key: string): number => Number(log.all(match).at(-1)?.[key] ?? 0);
   const { ports = [], directory = '' } = options;
+  const runs = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
     log,
     stderr: () => stderr,
@@ -120,7 +133,11 @@ export function spawnProxy(
       log.waitFor({ event: 'proxy', subevent: 'client_disconnect', client_port: clientPort ?? -1 }),
     stop: async () => {
       const pids = descendants(child.pid ?? 0);
-      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      const looks = options.leaks !== false && runs();
+      const leaks = looks
+        ? await checkLeaks(child.pid ?? 0, ports, bases.get(child)).catch((error) => error)
+        : undefined;
+      if (runs()) child.kill('SIGTERM');
       const timer = setTimeout(killAll, 15_000 * timeFactor);
       const [code, signal] = await exited;
       clearTimeout(timer);
@@ -128,6 +145,7 @@ export function spawnProxy(
       if (directory !== '') rmSync(directory, { recursive: true, force: true });
       const left = pids.filter(isAlive);
       for (const pid of left) kill(pid, 'SIGKILL');
+      if (leaks !== undefined) throw leaks;
       if (code !== 0) throw new Error(`the proxy ended with ${code ?? signal}\n${log.tail()}\n${stderr}`);
       if (left.length > 0) throw new Error(`processes left behind: ${left}`);
       if (log.strange.length > 0) throw new Error(`lines that are no logfmt: ${log.strange.join('\n')}`);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // uvu with what it lacks: a deadline for every test, cleaning up in reverse order, rejections nobody waited for as failures
-// (also those with something that is no Error), and a last line that scripts/run-tests.ts adds up:
+// (also those with something that is no Error), and so are reports of sanitizers and sessions left in the kernel, and a last line that
+// scripts/run-tests.ts adds up:
 //   counts: 3 passed, 0 failed, 1 skipped
 // A process that ends before all its tests have is a failure.
 import { suite as uvuSuite } from 'uvu';
+import { newReports } from './installation.ts';
+import { inKernel, inKernelAgain } from './kernel-counters.ts';
 import { timeFactor } from './time.ts';
 
 export interface TestContext {
@@ -21,6 +24,8 @@ export interface TestOptions {
 const suite = uvuSuite();
 const counts = { registered: 0, passed: 0, failed: 0, skipped: 0 };
 const cleanups: (() => unknown)[] = [];
+/** Sessions in the kernel: none must be left when all proxies of the file have ended. */
+const kernelBefore = inKernel();
 let started = false;
 let failRunning: ((error: Error) => void) | undefined;
 
@@ -40,6 +45,7 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
     try {
       await withDeadline(name, options.deadline ?? 20_000, () => body({ after: (clean) => own.push(clean) }));
       await withDeadline(`cleaning up after ${name}`, 20_000, () => runAll(own));
+      checkReports();
       counts.passed++;
       const seconds = (performance.now() - begun) / 1000;
       if (seconds > 2) console.log(`${name}: ${seconds.toFixed(1)} s`);
@@ -93,6 +99,12 @@ async function withDeadline(what: string, usual: number, body: () => unknown): P
   }
 }
 
+/** Throws when a sanitizer has reported anything (installation.ts). */
+function checkReports(): void {
+  const text = newReports();
+  if (text !== '') throw new Error(text);
+}
+
 function asError(thrown: unknown): Error {
   const error = thrown instanceof Error ? thrown : new Error(`thrown: ${String(thrown)}`);
   // uvu prints the message and then the stack but for its first line, which would repeat a message of several lines.
@@ -115,6 +127,8 @@ process.on('unhandledRejection', failLoudly);
 process.on('uncaughtException', failLoudly);
 
 suite.after(async () => {
+  // They run from the last to the first.
+  cleanups.unshift(checkReports, () => inKernelAgain(kernelBefore));
   await withDeadline('the last cleaning up of the file', 30_000, () => runAll(cleanups)).catch((error) => {
     counts.failed++;
     console.error(error);

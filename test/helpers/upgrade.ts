@@ -3,15 +3,13 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ask } from '../../src/admin/client.ts';
 import { controlDirectory } from '../../src/admin/places.ts';
 import type { UpgradeReport } from '../../src/upgrade/report.ts';
 import { ironsocket } from './commands.ts';
+import { root } from './installation.ts';
 import type { RunningProxy } from './proxy.ts';
 import { timeFactor } from './time.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** SIGUSR2; gives the generation when the new master serves and the keeper has been replaced. Throws when the upgrade fails. */
 export async function upgradeBySignal(proxy: RunningProxy): Promise<number> {
@@ -59,10 +57,14 @@ export function otherVersion(version: string, change: (directory: string) => voi
     cpSync(join(root, 'build/Release', file), join(directory, 'build/Release', file));
   }
   if (existsSync(join(root, 'node_modules'))) symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
-  const file = join(directory, 'package.json');
-  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), version }));
+  setVersion(directory, version);
   change(directory);
   return { directory, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+export function setVersion(directory: string, version: string): void {
+  const file = join(directory, 'package.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), version }));
 }
 
 /** Has the addon of a copy write another version of the frames and messages in which sessions travel (native/handoff/version.cc). */

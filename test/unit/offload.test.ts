@@ -16,6 +16,7 @@ import { certificateKey } from '../../src/master/certificates.ts';
 import { planFor } from '../../src/master/plan.ts';
 import { type KernelReport, native } from '../../src/native.ts';
 import * as certificates from '../helpers/certificates.ts';
+import { cliPath, nodePath } from '../helpers/installation.ts';
 import {
   kernelWith,
   kernelWithoutChacha,
@@ -23,7 +24,6 @@ import {
   kernelWithoutTls,
   newKernel,
 } from '../helpers/kernel-reports.ts';
-import { cliPath, nodePath } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-unit-'));
