@@ -155,7 +155,7 @@ const ofNewProcesses: readonly Case[] = [
     ...each({ process, call: 'pthread_create' }, 'none', 'EAGAIN'),
   ]),
   ...each({ call: 'epoll_create1' }, 'none', 'EMFILE'),
-  ...each({ call: 'epoll_ctl', detail: add }, 'none', 'ENOSPC'),
+  ...each({ call: 'epoll_ctl', detail: add }, 'handshake', 'ENOSPC'),
   ...each({ process: 'keeper', call: 'fork' }, 'none', 'EAGAIN', 'ENOMEM'),
 ];
 

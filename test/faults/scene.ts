@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import * as net from 'node:net';
+import { ask } from '../../src/admin/client.ts';
 import { type Engine, isKernel } from '../helpers/engines.ts';
 import { Peer } from '../helpers/peer.ts';
 import { descendants, isAlive, residentBytes, settledFiles } from '../helpers/processes.ts';
@@ -12,7 +13,7 @@ import { edit, reload } from '../helpers/reload.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { only, tlsConnect } from '../helpers/tls-client.ts';
 import type { TlsVersion } from '../helpers/tls-records.ts';
-import { upgradeAsked } from '../helpers/upgrade.ts';
+import { controlOf } from '../helpers/upgrade.ts';
 import { Seam } from './rule.ts';
 import { type Ending, type Plan, Visit } from './visit.ts';
 
@@ -22,8 +23,9 @@ const roundLimitMs = 20_000 * timeFactor;
 const leaveLimitMs = 10_000 * timeFactor;
 /** In which everybody waits, and nobody should work. */
 const pauseMs = 30 * timeFactor;
-/** Lines a round may write besides those that each session has. */
-const moreLines = 20;
+const upgradeLimitMs = 30_000 * timeFactor;
+/** Lines a round may write besides those that each session has; an upgrade has some. */
+const moreLines = 60;
 
 /** Each way, in a slow round: more than the sockets on the way hold. */
 const slowBytes = 6 << 20;
@@ -135,9 +137,9 @@ export class Scene {
     let committed = false;
     const round = await this.round('usual', async () => {
       try {
-        await upgradeAsked(this.proxy);
+        await ask(controlOf(this.proxy), { command: 'upgrade', timeoutMs: upgradeLimitMs }, () => {}, upgradeLimitMs);
         committed = true;
-        this.#worker = this.proxy.workerPid();
+        this.#worker = newestWorker(this.proxy.keeperPid);
       } catch (error) {
         // All is as before, says the one; the other that the master was gone before it could answer.
         this.lastFailure = (error as Error).message;
@@ -283,6 +285,12 @@ class Pause {
         this.#over.resolve();
       });
   }
+}
+
+/** The log may have failed to name it. */
+function newestWorker(keeper: number): number {
+  const isWorker = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('worker');
+  return Math.max(...descendants(keeper).filter((pid) => isAlive(pid) && isWorker(pid)));
 }
 
 /** CPU time of the process so far in milliseconds, exact where the kernel says so. */

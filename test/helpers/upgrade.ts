@@ -46,7 +46,8 @@ export async function upgradeByCommand(proxy: RunningProxy, ...args: readonly st
   return { code, stdout, stderr, report: code === 0 ? (JSON.parse(stdout) as UpgradeReport) : undefined };
 }
 
-const controlOf = ({ keeperPid }: RunningProxy): string => join(controlDirectory(), `${keeperPid}.sock`);
+/** Path of its control socket. */
+export const controlOf = ({ keeperPid }: RunningProxy): string => join(controlDirectory(), `${keeperPid}.sock`);
 
 /** A copy of this project with another version. `change` may spoil it. Removed by `remove`. */
 export function otherVersion(version: string, change: (directory: string) => void = () => {}) {
