@@ -5,9 +5,6 @@
 
 #include <cstdlib>
 #include <mutex>
-#include <new>
-
-#include "loop/memory_wait.h"
 
 namespace ironsocket {
 
@@ -78,10 +75,7 @@ Napi::Object Init(Env env, Napi::Object exports) {
   env.SetInstanceData(instance);
   napi_add_async_cleanup_hook(env, CleanUp, instance, nullptr);
   static std::once_flag once;
-  std::call_once(once, [] {
-    std::atexit(StopAtExit);
-    std::set_new_handler(WaitForMemory);
-  });
+  std::call_once(once, [] { std::atexit(StopAtExit); });
   std::lock_guard<std::mutex> lock(LivingInstances().mutex);
   LivingInstances().instances.insert(instance);
   for (const auto& part :

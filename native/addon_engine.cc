@@ -2,11 +2,14 @@
 // The addon's engine: plans down, events up, counters by snapshot.
 #include <fcntl.h>
 
+#include <new>
+
 #include "addon.h"
 #include "connection_id.h"
 #include "counter_page.h"
 #include "handoff/inventory.h"
 #include "handoff/version.h"
+#include "loop/memory_wait.h"
 
 namespace ironsocket {
 namespace {
@@ -231,6 +234,7 @@ Value CreateEngine(const CallbackInfo& info) {
       instance.watchers.Open(std::move(wake), Watchers::Life::kBackground, deliver, &error);
   if (error != 0) return Done(info, {-error, "uv_poll_start"});
   auto push = [queue = &host->events](const EngineEvent& event) { queue->Push(event); };
+  std::set_new_handler(WaitForMemory);
   host->engine = std::make_unique<Engine>(options, *instance.log, push);
   instance.engines.insert(host);
   return ToObject(info.Env(), &instance, host);

@@ -6,15 +6,15 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
 #include <new>
 
 #include "loop/clock.h"
 
 namespace ironsocket {
 
-// A new handler (std::set_new_handler): called by the thread that got no memory, as often as it
-// gets none. Waits a little, so that others can give some back; ends the process after a second.
+// A new handler (std::set_new_handler) for a process with an engine: called by whichever thread got
+// no memory, Node's own too, as often as it gets none. Waits a little, so that others can give some
+// back; after a second it is no longer the handler, and the allocation fails as it would have.
 inline void WaitForMemory() {
   constexpr int64_t kPatienceMs = 1000;
   constexpr int64_t kSameShortageMs = 50;  // calls that are further apart are about another one
@@ -23,7 +23,10 @@ inline void WaitForMemory() {
   thread_local int64_t last_ms = 0;
   const int64_t now = NowMs();
   if (now - last_ms > kSameShortageMs) first_ms = now;
-  if (now - first_ms > kPatienceMs) std::abort();
+  if (now - first_ms > kPatienceMs) {
+    std::set_new_handler(nullptr);
+    return;
+  }
   usleep(kWaitUs);
   last_ms = NowMs();
 }
