@@ -13,18 +13,34 @@ const tsan = { directory: 'build-native/tsan', sanitize: 'thread' };
 
 export interface NativeBuild {
   readonly step: Step;
+  /** Where what it builds is. */
   readonly directory: string;
 }
 
+const products = { address: product(asan), thread: product(tsan) };
+
 /**
- * One after the other they keep all cores busy, at a low priority because tests run beside them. TSan finds nothing in fuzz
- * targets, which have no threads.
+ * One after the other they keep all cores busy, at a low priority because tests run beside them; first what most tests wait for. TSan
+ * finds nothing in fuzz targets, which have no threads.
  */
 export const nativeBuilds: readonly NativeBuild[] = [
+  products.address,
+  products.thread,
   build(asan.directory, asan.sanitize, 'all'),
   build(tsan.directory, tsan.sanitize, 'native-tests'),
   build('build-native/plain', '', 'speed-tests kernel-tests'),
 ];
+
+/** A behaviour file with the addon and the keeper built with a sanitizer (test/helpers/installation.ts), which take longer for all. */
+export function withSanitizer(step: Step, sanitizer: keyof typeof products): Step {
+  return {
+    ...step,
+    name: `${step.name} (${sanitizer})`,
+    deadline: step.deadline * 2,
+    env: { ...step.env, IRONSOCKET_TEST_SANITIZER: sanitizer, IRONSOCKET_TEST_TIME_FACTOR: '2' },
+    after: products[sanitizer].step.name,
+  };
+}
 
 /** Native tests, what of them counts without sanitizers only, and the kept fuzz corpora. */
 export function nativeSteps(): Step[] {
@@ -58,6 +74,14 @@ function nativeTests({ directory, sanitize }: typeof asan): Step {
     deadline: 240,
     count: doctestCounts,
     env,
+  };
+}
+
+function product({ directory, sanitize }: typeof asan): NativeBuild {
+  const { step } = build(directory, sanitize, 'installation');
+  return {
+    step: { ...step, name: `native build of the product (${sanitize})` },
+    directory: join(directory, 'installation'),
   };
 }
 

@@ -20,6 +20,8 @@ export interface Step {
   readonly env?: NodeJS.ProcessEnv;
   /** Not beside others: it measures. */
   readonly alone?: boolean;
+  /** Name of a step that must have ended before, if it runs at all. */
+  readonly after?: string;
   /** Programs without which it is skipped. */
   readonly needs?: readonly string[];
 }

@@ -6,9 +6,9 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fetchKernels, type LabTest, labName, runInLabs } from './lab/lab.ts';
-import { kernelTests, nativeBuilds, nativeSteps } from './native-steps.ts';
+import { kernelTests, nativeBuilds, nativeSteps, withSanitizer } from './native-steps.ts';
 import { type Counts, runStep, type Step, testFile } from './run-step.ts';
 
 const node = process.execPath;
@@ -28,18 +28,21 @@ const total = { passed: 0, failed: 0, skipped: 0 };
 const failedSteps: string[] = [];
 
 const lab = labTests().filter((test) => isWanted(labName(test)));
-const steps = [
-  ...checks(),
-  ...testFiles('test/unit', 'test/helpers'),
-  ...testFiles('test/behaviour').map((step) => ({ ...step, env: { IRONSOCKET_TEST_ENGINES: 'userspace' } })),
-  ...nativeSteps(),
-].filter(({ name }) => isWanted(name));
+const steps = [...checks(), ...testFiles('test/unit', 'test/helpers'), ...behaviourSteps(), ...nativeSteps()].filter(
+  ({ name }) => isWanted(name),
+);
 const programs = [...steps.map(({ command }) => command[0] ?? ''), ...lab.map(({ file }) => file)];
 const isNative = (step: Step): boolean => step.command[0]?.startsWith('build-native/') === true;
 const builds = nativeBuilds
-  .filter(({ step, directory }) => isWanted(step.name) || programs.some((program) => program.startsWith(directory)))
+  .filter(
+    ({ step, directory }) =>
+      isWanted(step.name) ||
+      steps.some(({ after }) => after === step.name) ||
+      programs.some((program) => dirname(program) === directory),
+  )
   .map(({ step }) => step);
 
+const built = new Map(builds.map(({ name }) => [name, Promise.withResolvers<void>()]));
 // Most tests wait more than they work; what they leave of the cores goes to the builds and what is built. What measures comes last.
 fetchKernels(new Set(lab.map(({ kernel }) => kernel)));
 const waiting = steps.filter((step) => !step.alone);
@@ -90,6 +93,25 @@ function testFiles(...directories: string[]): Step[] {
 }
 
 /**
+ * Natively, with the userspace engine. What measures and what is about processes runs as it is; the rest with sanitizers instead, since
+ * it runs as it is in the kernel lab. They come last: until then their builds take the time that the others leave. A file that they can
+ * say nothing about says so: `// Without sanitizers: WHY`; one about processes for which they run as well: `// Also with sanitizers: WHY`.
+ */
+function behaviourSteps(): Step[] {
+  const steps = testFiles('test/behaviour').map((step) => ({ ...step, env: { IRONSOCKET_TEST_ENGINES: 'userspace' } }));
+  const says = ({ name }: Step, mark: string): boolean =>
+    readFileSync(name, 'utf8').includes(`\n// ${mark} sanitizers: `);
+  const isPlain = (step: Step): boolean =>
+    step.alone === true || step.name.includes('/process-') || says(step, 'Without');
+  const sanitized = steps.filter((step) => !isPlain(step) || says(step, 'Also with'));
+  return [
+    ...steps.filter(isPlain),
+    ...sanitized.map((step) => withSanitizer(step, 'address')),
+    ...sanitized.map((step) => withSanitizer(step, 'thread')),
+  ];
+}
+
+/**
  * On the newest kernel with all of it or one direction. On 6.1, where user-mode-linux is half as fast, one direction alone only
  * where that differs, because 6.1 can't change keys; and not the files that leave the choice to `auto`, which for that reason
  * gives TLS 1.3 to userspace there, as natively. A file that the lab has nothing to show for says so:
@@ -128,10 +150,14 @@ function labEnvironment(): string[] {
 async function runAll(list: readonly Step[], beside: number): Promise<void> {
   const running = new Set<Promise<void>>();
   for (const step of list) {
+    await built.get(step.after ?? '')?.promise;
     while (running.size >= beside) await Promise.race(running);
     const run = runStep(step)
       .then((counts) => add(step.name, counts))
-      .finally(() => running.delete(run));
+      .finally(() => {
+        running.delete(run);
+        built.get(step.name)?.resolve();
+      });
     running.add(run);
   }
   await Promise.all(running);

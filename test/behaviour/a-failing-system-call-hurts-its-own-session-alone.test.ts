@@ -3,6 +3,7 @@
 // fatal to a socket ends its session, at both ends honestly; nothing spins, nothing leaks, no process dies. IRONSOCKET_TEST_SEED
 // repeats a run.
 // In the kernel lab on the newest alone: which calls there are is the same with every kernel.
+// Without sanitizers: their runtime stands before the same calls.
 import * as assert from 'uvu/assert';
 import { type Case, casesFor } from '../faults/cases.ts';
 import { Scene } from '../faults/scene.ts';

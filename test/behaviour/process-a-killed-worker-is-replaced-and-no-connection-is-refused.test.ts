@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A worker that dies takes its sessions with it, but no connection after that is refused: the listening socket stays, and what
 // comes meanwhile waits in its queue.
+// Also with sanitizers: a worker starts beside what an earlier one has left.
 import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Streams run both ways through many reloads, whatever changes; who connects meanwhile is served.
+// Also with sanitizers: listeners change under their threads.
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
 import { rsa } from '../helpers/certificates.ts';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sessions of every kind live through the same upgrades, and then end as any session does: same connections on both sides, every
 // byte, and one line in the log that tells of the whole of it. Handshakes end in the old worker and follow.
+// Also with sanitizers: sessions go from thread to thread of two processes.
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
