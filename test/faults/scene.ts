@@ -209,6 +209,7 @@ export class Scene {
       this.#strangers.delete(peer);
       peer.socket.off('data', take);
       if (visit === undefined) {
+        peer.socket.resetAndDestroy();
         this.#strayEnds.push(`a connection to the backend with other first bytes: ${came.subarray(0, 60)}`);
         return;
       }
