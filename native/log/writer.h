@@ -85,7 +85,7 @@ class LogWriter {
   uint64_t noted_ = 0;  // drops that the log has been told of
   uint64_t note_covers_ = 0;
   int backoff_ms_ = 0;
-  int64_t written_ms_ = 0;  // when something was last written
+  int64_t written_ms_ = 0;    // when something was last written
   int64_t deadline_ms_ = -1;  // on CLOCK_MONOTONIC, once stopping
 };
 
