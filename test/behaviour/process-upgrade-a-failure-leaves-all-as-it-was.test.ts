@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { controlDirectory } from '../../src/admin/places.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ironsocketAs } from '../helpers/commands.ts';
+import { root } from '../helpers/installation.ts';
 import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
@@ -308,7 +309,7 @@ test('to a copy with another version and back, after all that', async (t) => {
   assert.is(there.code, 0, there.stderr);
   assert.is(there.report?.to, '9.9.9');
   assert.is(there.report?.path, copy.directory);
-  const back = await upgradeByCommand(proxy, '--to', join(import.meta.dirname, '../..'));
+  const back = await upgradeByCommand(proxy, '--to', root);
   assert.is(back.code, 0, back.stderr);
   assert.is(back.report?.from, '9.9.9');
   assert.is(back.report?.keeper, 'replaced');

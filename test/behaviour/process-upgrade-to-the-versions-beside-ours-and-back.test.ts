@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
+import { root } from '../helpers/installation.ts';
 import { versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -13,7 +14,6 @@ import { otherVersion, setHandoffVersion, upgradeByCommand } from '../helpers/up
 import { proxies } from '../helpers/variants.ts';
 
 const echo = await startEcho();
-const own = join(import.meta.dirname, '../..');
 const ours = 1;
 
 for (const { engine, proxy } of await proxies({ listeners: [{ backend: echo.address }] })) {
@@ -26,7 +26,7 @@ for (const { engine, proxy } of await proxies({ listeners: [{ backend: echo.addr
       const next = otherVersion('9.9.9', (directory) => setHandoffVersion(directory, ours + 1));
       t.after(next.remove);
       const sessions = await open();
-      for (const to of [next.directory, own]) {
+      for (const to of [next.directory, root]) {
         const { code, stderr, report } = await upgradeByCommand(proxy, '--to', to);
         assert.is(code, 0, stderr);
         assert.is(report?.to === '9.9.9', to === next.directory);
@@ -61,7 +61,7 @@ for (const { engine, proxy } of await proxies({ listeners: [{ backend: echo.addr
       assert.is(report?.sessions.moved, 0);
       assert.is(report?.sessions.kept, sessions.length);
       assert.match(report?.sessions.reason ?? '', /does not know this version of the handoff/);
-      const back = await upgradeByCommand(proxy, '--to', own);
+      const back = await upgradeByCommand(proxy, '--to', root);
       assert.is(back.code, 75, 'nor does it let its own go to the version before the last');
       for (const session of sessions) assert.ok((await session.stop()) > 0);
     },

@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
+import { root } from '../helpers/installation.ts';
 import { openFiles, settledFiles } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
@@ -15,7 +16,6 @@ import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
 const echo = await startEcho();
 const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
 afterAll(() => proxy.stop());
-const own = join(import.meta.dirname, '../..');
 const count = 60;
 const room = 60;
 /** What a worker keeps for itself (kSpareFds of native/engine.cc, and those of a plan). */
@@ -51,7 +51,7 @@ test(
     await allAnswer(clients);
 
     const narrowWorker = proxy.workerPid();
-    const next = await upgradeByCommand(proxy, '--to', own);
+    const next = await upgradeByCommand(proxy, '--to', root);
     assert.is(next.code, 0, next.stderr);
     assert.is(next.report?.sessions.moved, moved);
     assert.is(next.report?.sessions.kept, 0);

@@ -84,10 +84,12 @@ function endSessions(connections: readonly Connection[]): void {
   }
 }
 
-/** Descriptors by which its processes have more than in the beginning; a reload or upgrade since then makes them others. */
+/** Descriptors by which its processes have more than in the beginning; another process, reload or upgrade since then makes them others. */
 function grown(keeperPid: number, status: Status | undefined, base: Holdings | undefined): string[] {
   if (status === undefined || status.generation > 1 || status.revision > 1) return [];
-  return [...holdingsOf(keeperPid)].flatMap(([pid, now]) => {
+  const holdings = [...holdingsOf(keeperPid)];
+  if (holdings.some(([pid]) => base?.get(pid) === undefined)) return [];
+  return holdings.flatMap(([pid, now]) => {
     const before = base?.get(pid);
     if (before === undefined || before.size === 0) return [];
     return [...now]
