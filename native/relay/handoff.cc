@@ -278,8 +278,8 @@ Refusal RelayThread::RestoreBatch(Prepare& prepare, std::vector<Session*>* batch
     Session* session = pool_.Secure(4) ? slab_.Create() : nullptr;
     if (!session) return Refusal::kShortage;
     batch->push_back(session);
-    state_.NoLongerExpectOne();
     state_.ConnectionOpened();
+    state_.NoLongerExpectOne();  // after it, or a client would find room between the two
     if (!Restore(std::move(decoded), pool_, session)) return Refusal::kShortage;
     session->moving = true;
     session->client = std::move(fds[0]);

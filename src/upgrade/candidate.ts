@@ -6,12 +6,16 @@ import type { Service } from '../master/service.ts';
 import type { Tally } from '../master/tally.ts';
 import { native } from '../native.ts';
 import { failure, log } from '../observe/log.ts';
+import { within } from '../time-limit.ts';
 import { knownCounters } from '../worker/counters.ts';
 import { type Link, openLink } from '../worker/link.ts';
 import { settledAccount, untilStuck } from './handoff.ts';
 import { candidateShapes, type PeerWorker, peerName, type ToCandidate, type ToServing } from './peer.ts';
 import type { UpgradeSummary } from './report.ts';
 import { type Testimony, Witness } from './witness.ts';
+
+/** For what the other master has sent before it committed. */
+const tellLimitMs = 1_000;
 
 export interface Candidacy {
   /** Last words of a candidate that can't serve. */
@@ -41,8 +45,9 @@ export function openCandidacy(keeper: Keeper): Candidacy {
   const fd = keeper.held.get(peerName);
   if (fd === undefined) throw new Error('the keeper holds no channel to the serving master');
   const books: Books = { takers: [], donor: undefined, known: undefined, took: false, done: false };
+  const told = Promise.withResolvers<void>();
   let service: Service | undefined;
-  const { link, isOpen } = openPeer(keeper, fd, books, () => service);
+  const { link, isOpen } = openPeer(keeper, fd, books, () => service, told.resolve);
   return {
     failed: (error) => link.send({ type: 'failed', error: error instanceof Error ? error.message : String(error) }),
     started: (worker, tally) => {
@@ -60,6 +65,8 @@ export function openCandidacy(keeper: Keeper): Candidacy {
       link.send({ type: 'ready', workerPid: own.workers.serving?.pid ?? 0 });
       await committed;
       keeper.onRole = () => {};
+      // It was sent before the commit, but not by the same way.
+      await within(told.promise, tellLimitMs, () => undefined);
       return books.donor?.read().counters.connections_open ?? 0;
     },
     serving: () => link.send({ type: 'serving' }),
@@ -93,7 +100,8 @@ function introduce(link: Link<ToServing>, books: Books, worker: PeerWorker, tall
   link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
 }
 
-function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Service | undefined) {
+/** `told` is called when the other master has said what there is at the commit, or can't any more. */
+function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Service | undefined, told = (): void => {}) {
   let open = true;
   const link = openLink<ToServing, ToCandidate>({
     fd,
@@ -101,10 +109,12 @@ function openPeer(keeper: Keeper, fd: number, books: Books, service: () => Servi
       const own = service();
       const kept = own === undefined ? [] : obey(own, books, message, fds);
       for (const each of fds) if (!kept.includes(each)) native.closeFd({ fd: each });
+      if (message.type === 'committing') told();
     },
     // Before the commit the keeper ends us; after it, only the report may be missing.
     onClose: () => {
       open = false;
+      told();
       keeper.drop(peerName);
       const own = service();
       if (own !== undefined) void tellInstead(own, books);
