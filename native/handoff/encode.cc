@@ -126,8 +126,9 @@ void AddReceiving(Fields& fields, const Receiving& rx) {
 }
 
 void AddSending(Fields& fields, const Sending& tx) {
-  const auto& [keys, unsent, max_content, engine, why, control_count, controls, wire_base, content,
-               records_before, unsampled] = tx;
+  // fin_follows only saves a packet where nothing comes in between: it does not go along.
+  const auto& [keys, unsent, max_content, engine, why, control_count, fin_follows, controls,
+               wire_base, content, records_before, unsampled] = tx;
   static_assert(std::extent_v<decltype(tx.controls)> == wire::kMaxControls);
   AddKeys(fields, Field::kSendingKeys, keys);
   Writer& writer = fields.Add(Field::kSending);

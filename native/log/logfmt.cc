@@ -2,6 +2,7 @@
 #include "log/logfmt.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -10,14 +11,27 @@ namespace {
 
 constexpr char kHex[] = "0123456789abcdef";
 
-bool IsPlain(unsigned char byte) {
-  return byte > 0x20 && byte < 0x7f && byte != '"' && byte != '\\' && byte != '=';
-}
+// Tables, because a line has hundreds of bytes.
+using ByteSet = std::array<bool, 256>;
 
-bool IsKeyByte(unsigned char byte) {
-  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-         (byte >= '0' && byte <= '9') || byte == '_' || byte == '-' || byte == '.';
-}
+constexpr ByteSet kPlain = [] {
+  ByteSet set{};
+  for (int byte = 0x21; byte < 0x7f; ++byte) set[byte] = byte != '"' && byte != '\\' && byte != '=';
+  return set;
+}();
+
+constexpr ByteSet kKeyBytes = [] {
+  ByteSet set{};
+  for (int byte = 0; byte < 256; ++byte) {
+    set[byte] = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                (byte >= '0' && byte <= '9') || byte == '_' || byte == '-' || byte == '.';
+  }
+  return set;
+}();
+
+bool IsPlain(unsigned char byte) { return kPlain[byte]; }
+
+bool IsKeyByte(unsigned char byte) { return kKeyBytes[byte]; }
 
 // Characters that end lines or change how others are shown, beyond ASCII: C1, Unicode categories
 // Zl, Zp and the Cf characters of general punctuation (Unicode TR 36 section 2).

@@ -54,6 +54,8 @@ struct Sending {
   NotOffloaded why = NotOffloaded::kConfigured;
   // Kernel, behind `unsent`: a KeyUpdate or a refused renegotiation, then what ends the session.
   uint8_t control_count = 0;
+  // Userspace: what is sent from now on may wait for our FIN, which comes at once (MSG_MORE).
+  bool fin_follows = false;
   PendingControl controls[2];
   // Kernel: what it was given, to tell when TCP has all of it (KernelSender::Drained).
   uint64_t wire_base = 0;  // bytes that TCP had been given when the keys went in

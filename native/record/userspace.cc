@@ -30,9 +30,9 @@ ssize_t ReceiveBytes(int fd, uint8_t* out, size_t length) {
 }
 
 // Sends as much as the socket takes. Returns the bytes taken or -errno when it took none.
-ssize_t SendBytes(int fd, std::span<const uint8_t> bytes) {
+ssize_t SendBytes(int fd, std::span<const uint8_t> bytes, int flags) {
   for (;;) {
-    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL | flags);
     if (sent >= 0) return sent;
     if (errno != EINTR) return -errno;
   }
@@ -165,7 +165,7 @@ int UserspaceSender::Flush(Sending& tx, int fd) {
       sealed_ > 0 ? std::span<const uint8_t>(scratch_, sealed_) : tx.unsent.bytes();
   int error = 0;
   while (!left.empty()) {
-    const ssize_t sent = SendBytes(fd, left);
+    const ssize_t sent = SendBytes(fd, left, tx.fin_follows ? MSG_MORE : 0);
     if (sent < 0) {
       error = static_cast<int>(sent);
       break;

@@ -103,8 +103,7 @@ void RelayThread::Finish(Session* session) {
 void RelayThread::EndWithAlert(Session* session, CloseReason reason, Alert alert) {
   session->alert = alert;
   const uint8_t message[] = {kAlertFatal, static_cast<uint8_t>(alert)};
-  if (session->close_notify_sent ||
-      !SenderOf(*session).SealControl(session->tx, ContentType::kAlert, message)) {
+  if (session->close_notify_sent || !SealLastWord(session, message)) {
     return ResetBoth(session, reason);
   }
   session->reason = reason;
@@ -126,13 +125,18 @@ void RelayThread::EndForKeys(Session* session, int error) {
 void RelayThread::EndWithCloseNotify(Session* session, CloseReason reason) {
   const uint8_t message[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
   const bool stuck = session->tx.pending();
-  if (stuck || (!session->close_notify_sent &&
-                !SenderOf(*session).SealControl(session->tx, ContentType::kAlert, message))) {
+  if (stuck || (!session->close_notify_sent && !SealLastWord(session, message))) {
     return ResetBoth(session, reason);
   }
   session->close_notify_sent = true;
   session->reason = reason;
   BeginClosing(session);
+}
+
+// The alert behind which comes nothing but our FIN, in the same packet. False: it can't be sealed.
+bool RelayThread::SealLastWord(Session* session, std::span<const uint8_t> alert) {
+  session->tx.fin_follows = true;
+  return SenderOf(*session).SealControl(session->tx, ContentType::kAlert, alert);
 }
 
 // The backend is let go; the client is still owed what is sealed, and our FIN.

@@ -73,7 +73,11 @@ void RelayThread::ConnectTurn(Session* session) {
   if (!session->backend_writable) return;
   int error = 0;
   socklen_t length = sizeof error;
-  if (getsockopt(session->backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
+  // What did not connect is announced as an error, too.
+  if ((session->backend_error || session->backend_hangup) &&
+      getsockopt(session->backend.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+    error = errno;
+  }
   if (error == 0) return Connected(session);
   CloseBackend(session);  // what waits for a backend, its PROXY header above all, waits on
   session->connect_error = error;

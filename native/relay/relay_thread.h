@@ -254,6 +254,7 @@ class RelayThread {
   void EndWithCloseNotify(Session* session, CloseReason reason);
   void CloseClient(Session* session);
   void ResetBoth(Session* session, CloseReason reason);
+  bool SealLastWord(Session* session, std::span<const uint8_t> alert);
   void BeginClosing(Session* session);
   void CloseBackend(Session* session);
   void ClosingTimeout(Session* session);

@@ -22,7 +22,7 @@ void RelayThread::PumpToClient(Session* session) {
     if (WantsKernelTx(session)) OffloadSending(session);
     if (session->to_client_flow == Flow::kEnding && !session->close_notify_sent) {
       const uint8_t close_notify[] = {kAlertWarning, static_cast<uint8_t>(Alert::kCloseNotify)};
-      if (!SenderOf(*session).SealControl(session->tx, ContentType::kAlert, close_notify)) {
+      if (!SealLastWord(session, close_notify)) {
         return ResetBoth(session, CloseReason::kInternalError);
       }
       session->close_notify_sent = true;

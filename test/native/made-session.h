@@ -283,8 +283,8 @@ class SessionText {
     Add("rx.unsampled", unsampled);
   }
   void AddSending(const ironsocket::Sending& tx) {
-    const auto& [keys, unsent, max_content, engine, why, control_count, controls, wire_base,
-                 content, records_before, unsampled] = tx;
+    const auto& [keys, unsent, max_content, engine, why, control_count, fin_follows, controls,
+                 wire_base, content, records_before, unsampled] = tx;
     AddKeys("tx.keys", keys);
     Add("tx.unsent", unsent);
     Add("tx.max_content", max_content);
