@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // System calls that fail under load, chosen by chance out of what scripts/faults goes through: what passes hurts nobody, what is
 // fatal to a socket ends its session, at both ends honestly; nothing spins, nothing leaks, no process dies. IRONSOCKET_TEST_SEED
-// repeats a run.
+// chooses others.
 // In the kernel lab on the newest alone: which calls there are is the same with every kernel.
 // Without sanitizers: their runtime stands before the same calls.
 import * as assert from 'uvu/assert';
@@ -14,7 +14,8 @@ import { afterAll, test } from '../helpers/suite.ts';
 
 /** Of all engines the lab has time for the one that makes most calls. */
 const engine = engines[0] as Engine;
-const seed = Number(process.env.IRONSOCKET_TEST_SEED ?? Date.now() % 1_000_000);
+/** Each run takes the same ones, so that a change is to blame for what it finds. */
+const seed = Number(process.env.IRONSOCKET_TEST_SEED ?? 1);
 /** Park and Miller's generator. */
 let state = seed + 1;
 function random(below: number): number {
