@@ -88,11 +88,13 @@ export class RawTlsClient {
     this.#options = options;
     this.peer = peer;
     this.port = peer.socket.localPort ?? 0;
+    this.listenPort = peer.socket.remotePort ?? 0;
     if (options.holdFinished === true) glued.add(String(this.port));
   }
 
-  /** Port of this end, by which the log names the connection. */
+  /** Ports of this end and of the listener, by which the log names the connection. */
   readonly port: number;
+  readonly listenPort: number;
 
   // --- sending
 
