@@ -46,13 +46,8 @@ const built = new Map(builds.map(({ name }) => [name, Promise.withResolvers<void
 // Most tests wait more than they work; what they leave of the cores goes to the builds and what is built. What measures comes last.
 fetchKernels(new Set(lab.map(({ kernel }) => kernel)));
 const waiting = steps.filter((step) => !step.alone);
-await Promise.all([
-  runAll([...builds, ...waiting.filter(isNative)], 1),
-  runAll(
-    waiting.filter((step) => !isNative(step)),
-    cores,
-  ),
-]);
+const others = waiting.filter((step) => !isNative(step));
+await Promise.all([runAll([...builds, ...waiting.filter(isNative)], 1), runOthers()]);
 await runAll(
   steps.filter((step) => step.alone),
   1,
@@ -64,6 +59,16 @@ if (none) console.log(`nothing is called ${wanted.join(' or ')}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 const skipsCount = process.env.CI !== undefined;
 process.exitCode = total.failed > 0 || none || (skipsCount && total.skipped > 0) ? 1 : 0;
+
+/** Those with sanitizers have twice the time for everything, so twice as many of them go side by side. */
+async function runOthers(): Promise<void> {
+  const isSanitized = ({ after }: Step): boolean => after !== undefined;
+  await runAll(
+    others.filter((step) => !isSanitized(step)),
+    cores,
+  );
+  await runAll(others.filter(isSanitized), 2 * cores);
+}
 
 function add(name: string, counts: Counts): void {
   total.passed += counts.passed;
