@@ -31,7 +31,8 @@ test('clients that connect while there is no worker are served by the next', asy
   // Without close_notify: what was cut must not look whole.
   assert.equal((await first.outcome()).alerts, []);
 
-  assert.is.not(proxy.workerPid(), worker);
+  const next = await proxy.log.waitFor({ event: 'worker', worker_state: 'spawned', worker_id: '2' });
+  assert.is.not(next.worker_pid, String(worker));
   assert.is(proxy.masterPid(), master);
   const dead = await proxy.log.waitFor({ event: 'worker', worker_state: 'dead' });
   assert.is(dead.reason, 'SIGKILL');
