@@ -2,7 +2,6 @@
 // Programs as people use them go on through upgrades: ssh, a WebSocket, curl, gnutls-cli and openssl s_client, which change keys
 // after them and resume what began before.
 // Not in the kernel lab: a process of its own for each is slow there; the kernel's sessions of every kind have a test that runs there.
-// Also with sanitizers: sessions move while they carry bytes.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs alone: it measures memory. 2,000 clients shake hands in one burst; all are served; idle, they cost the worker under 1 KiB each
 // (docs/design.md section 1.6). Resident memory is used, which everyone may read: it grows at least as much as PSS does.
+// In the kernel lab on the newest alone: it is our own memory that is measured.
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { residentBytes } from '../helpers/processes.ts';
