@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include "net/rights.h"
-#include "net/shortage.h"
 
 namespace ironsocket {
 namespace {
@@ -79,7 +78,7 @@ Status Channel::Flush() {
     for (const UniqueFd& fd : queue_.front().fds) fds.push_back(fd.get());
     int error = SendMessage(fd_.get(), queue_.front().message, fds);
     if (error == EAGAIN) return {};
-    if (IsShortage(error) || error == ETOOMANYREFS) {
+    if (IsPassingForRights(error)) {
       // There is room, so whoever calls would do so at once again; not for ever, and not at once.
       ::poll(nullptr, 0, kShortageMs);
       return {};

@@ -2,11 +2,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
 #include "keeper/keeper.h"
-#include "net/shortage.h"
+#include "net/rights.h"
 
 namespace ironsocket {
 namespace {
@@ -14,16 +13,13 @@ namespace {
 constexpr int kRetryMs = 5;
 constexpr int kMostTries = 20;
 
-// Descriptors on their way are counted for the whole user (unix(7)).
-bool IsPassing(int error) { return IsShortage(error) || error == ETOOMANYREFS; }
-
 }  // namespace
 
 // A word that is missing leaves a master waiting: a shortage gets a moment to pass.
 void Keeper::Tell(Master* master, const std::string& message, std::span<const int> fds) {
   if (!master->channel) return;
   Status status = master->channel->Send(message, fds);
-  for (int tries = 0; tries < kMostTries && IsPassing(status.error); ++tries) {
+  for (int tries = 0; tries < kMostTries && IsPassingForRights(status.error); ++tries) {
     ::poll(nullptr, 0, kRetryMs);
     status = master->channel->Send(message, fds);
   }

@@ -9,12 +9,17 @@
 #include <span>
 #include <vector>
 
+#include "net/shortage.h"
 #include "net/unique_fd.h"
 
 namespace ironsocket {
 
 // SCM_MAX_FD of the kernel: a message has no more.
 inline constexpr size_t kMaxRights = 253;
+
+// Errors of sendmsg(2) that pass by themselves: the machine is short of something, or too many
+// descriptors of this user are on their way (ETOOMANYREFS).
+inline bool IsPassingForRights(int error) { return IsShortage(error) || error == ETOOMANYREFS; }
 
 // Room for the descriptors of one message.
 struct RightsSpace {

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "descriptors.h"
-#include "net/shortage.h"
+#include "net/rights.h"
 
 using namespace ironsocket;
 
@@ -73,7 +73,7 @@ void Exchange(std::span<const uint8_t> input) {
       const Status status = sender.Send(message, std::span(fds).first(std::min(count, fds.size())));
       const bool fits = length > 0 && length <= Channel::kMaxMessage && count <= Channel::kMaxFds;
       // Those that wait are copies, of which a process has only so many.
-      const bool is_short = status.error == ETOOMANYREFS || IsShortage(status.error);
+      const bool is_short = IsPassingForRights(status.error);
       Require(fits ? status.ok() || is_short : status.error == EMSGSIZE);
       if (status.ok()) expected.push_back({message, count});
     } else if (what < 6) {
