@@ -33,10 +33,13 @@ export function putFirst(pid: number): void {
   }
 }
 
-/** How the load's programs share their core: `first` always comes first, `last` only when no other wants it. */
+/**
+ * How the load's programs share their core: `first` always comes first, `last` only when no other wants it. All of them have their
+ * usual turn where we don't come first: beside other programs the last would never have one.
+ */
 export type Turn = 'first' | 'usual' | 'last';
 
-export const hasRealTime = (() => {
+const hasRealTime = (() => {
   try {
     execFileSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' });
     return true;
@@ -47,6 +50,14 @@ export const hasRealTime = (() => {
 
 /** Put before a command. */
 export function withTurn(turn: Turn): readonly string[] {
+  if (!comesFirst) return [];
   if (turn === 'first' && hasRealTime) return ['chrt', '-f', '10'];
   return turn === 'last' ? ['chrt', '-i', '0'] : [];
+}
+
+/** The same for a process that runs. */
+export function setTurn(pid: number, turn: 'first' | 'usual'): void {
+  if (!comesFirst || !hasRealTime) return;
+  const policy = turn === 'first' ? ['-f', '-p', '10'] : ['-o', '-p', '0'];
+  execFileSync('chrt', [...policy, String(pid)], { stdio: 'ignore' });
 }

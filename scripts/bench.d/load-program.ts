@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { hasRealTime, loadCore, onCore, putFirst, type Turn, withTurn } from './cores.ts';
+import { loadCore, onCore, putFirst, setTurn, type Turn, withTurn } from './cores.ts';
 import { installed, newest, withNewestLibraries } from './programs.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -131,11 +131,8 @@ export class Backend {
   listen(): Promise<number> {
     return this.#talk.number();
   }
-  /** Before all else on its core, or as usual. */
-  setFirst(first: boolean): void {
-    if (!hasRealTime) return;
-    const policy = first ? ['-f', '-p', '10'] : ['-o', '-p', '0'];
-    execFileSync('chrt', [...policy, String(this.#talk.pid)], { stdio: 'ignore' });
+  setTurn(turn: 'first' | 'usual'): void {
+    setTurn(this.#talk.pid, turn);
   }
   end(): Promise<void> {
     return this.#talk.end();

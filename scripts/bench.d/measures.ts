@@ -189,7 +189,7 @@ function kernelGrowth(key: string, side: 'sends' | 'takes', before: ReturnType<t
 
 /** The probe and the backend come first on their core, the flood comes last: what the probe waits for is the proxy. */
 async function latency(served: Served, { backend, sizes: { seconds } }: Around): Promise<Figures> {
-  backend.setFirst(true);
+  backend.setTurn('first');
   try {
     const options = { ...of(served), ...probe, seconds };
     const alone = await runJob('latency', options, 'first');
@@ -203,7 +203,7 @@ async function latency(served: Served, { backend, sizes: { seconds } }: Around):
     const beside = await runJob('latency', options, 'first');
     return { p99: alone.p99, p99flood: beside.p99, flood: rate(await flooding) };
   } finally {
-    backend.setFirst(false);
+    backend.setTurn('usual');
   }
 }
 

@@ -48,7 +48,7 @@ const command = new Command('scripts/bench')
       .default('newest'),
   )
   .option('--only <TEXT>', 'only subjects with this in their name')
-  .option('--no-first', "don't come before the other programs of the machine")
+  .option('--no-first', "don't come before the other programs of the machine, nor before each other")
   .option('--profile <FOLDER>', 'writes there where each spends its time in each job, which costs some')
   .option('--json <FILE>', 'writes the results as JSON, too');
 command.parse();

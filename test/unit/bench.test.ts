@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // scripts/bench: its arithmetic, and that a small run of it tells what there is to tell.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -172,11 +172,12 @@ test(
     after(() => rmSync(directory, { recursive: true }));
     const file = join(directory, 'results.json');
     const sizes = ['--rounds', '1', '--seconds', '0.3', '--bulk', '16', '--idle', '50'];
-    const text = execFileSync(
+    const { status, stdout: text } = spawnSync(
       process.execPath,
       ['scripts/bench.d/side-by-side.ts', ...sizes, '--peers', 'none', '--no-first', '--json', file],
-      { encoding: 'utf8' },
+      { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
     );
+    assert.is(status, 0, text);
     const results = JSON.parse(readFileSync(file, 'utf8')) as { rows: Comparison[]; failures: unknown[] };
     assert.equal(results.failures, []);
     const asked = jobs.filter((job) => job.asked).map(({ name }) => name);

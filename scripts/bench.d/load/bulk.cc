@@ -32,11 +32,12 @@ class Bulk {
                       [&] { return open == streams_.size(); });
     const CpuClock clock(options_.pids);
     const auto message = FirstMessage(kind_, options_.bytes, {});
+    size_t done = 0;
     for (Stream& stream : streams_) {
       if (!stream.client->Write(message)) Fail("a stream could not be asked for");
-      if (kind_ == Kind::kSink) Send(&stream);
+      // A short one may be through at once.
+      if (kind_ == Kind::kSink) done += Send(&stream);
     }
-    size_t done = 0;
     loop_.Run<Stream>(
         [&](Stream* stream) { done += kind_ == Kind::kSink ? Send(stream) : Receive(stream); },
         [&] { return done == streams_.size(); });
