@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageVersion } from '../../src/commands/version.ts';
+import type { Offload } from '../../src/config/config.ts';
 import { ecdsa } from '../../test/helpers/certificates.ts';
 import { cliPath, nodePath } from '../../test/helpers/installation.ts';
 import { onCore, putFirst, subjectCore } from './cores.ts';
@@ -56,7 +57,7 @@ async function startPeer(
 }
 
 /** `offload` as in the configuration. It logs as it does by default, into a file. */
-export function ironsocket(offload: 'auto' | 'kernel' | 'userspace', level: string): Contender {
+export function ironsocket(offload: Offload, level: string): Contender {
   const command = ({ folder, port, backendPort }: Place) => {
     const file = join(folder, 'ironsocket.yaml');
     const config = {

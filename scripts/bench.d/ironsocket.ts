@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ask } from '../../src/admin/client.ts';
 import { controlDirectory } from '../../src/admin/places.ts';
 import { packageVersion } from '../../src/commands/version.ts';
+import type { Offload } from '../../src/config/config.ts';
 import type { SessionStatus, Status } from '../../src/master/status.ts';
 import type { UpgradeReport } from '../../src/upgrade/report.ts';
 import { descendants, isAlive } from '../../test/helpers/processes.ts';
@@ -17,7 +18,7 @@ const movingPhase = 'handing-off';
 const leaveLimitMs = 15_000;
 
 /** `offload` as in the configuration. */
-export function ironsocket(offload: 'auto' | 'kernel' | 'userspace'): SubjectKind {
+export function ironsocket(offload: Offload): SubjectKind {
   return {
     name: 'ironsocket upgrade',
     start: async ({ backendPort }: SubjectOptions) => {

@@ -3,6 +3,8 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
+import type { Offload } from '../../src/config/config.ts';
+import { count, engineOption, exitAtSignals, number, wholeNumber } from '../command-line.ts';
 import { type Contender, ironsocket, nginxWithKernel, peersOf } from './contenders.ts';
 import { comeFirst, loadCore } from './cores.ts';
 import { Backend, buildLoad, loadWithNewestLibraries } from './load-program.ts';
@@ -18,7 +20,7 @@ interface Options {
   readonly seconds: number;
   readonly bulk: number;
   readonly idle: number;
-  readonly engine: 'auto' | 'kernel' | 'userspace';
+  readonly engine: Offload;
   readonly logLevel: string;
   readonly peers: 'newest' | 'installed' | 'none';
   readonly first: boolean;
@@ -27,20 +29,13 @@ interface Options {
   readonly json?: string;
 }
 
-const number = (text: string): number => {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`"${text}" is no number`);
-  return Number(text);
-};
-
 const command = new Command('scripts/bench')
   .addArgument(new Argument('[job...]', 'all but syscalls if left out').choices(jobs.map(({ name }) => name)))
-  .option('--rounds <N>', 'of every job with every subject in turn', number, 5)
+  .option('--rounds <N>', 'of every job with every subject in turn', count, 5)
   .option('--seconds <S>', 'of a measurement of handshakes, requests or latency', number, 2.5)
-  .option('--bulk <MIB>', 'of all streams together', number, 2048)
-  .option('--idle <N>', 'idle connections', number, 2000)
-  .addOption(
-    new Option('--engine <NAME>', '`offload` of ironsocket').choices(['auto', 'kernel', 'userspace']).default('auto'),
-  )
+  .option('--bulk <MIB>', 'of all streams together', wholeNumber, 2048)
+  .option('--idle <N>', 'idle connections', wholeNumber, 2000)
+  .addOption(engineOption())
   .option('--log-level <LEVEL>', 'of ironsocket', 'info')
   .addOption(
     new Option('--peers <WHICH>', "Debian's newest packages, or those of this system")
@@ -80,7 +75,7 @@ async function measure(job: Job, contender: Contender, served: Served): Promise<
 
 const here = machine();
 const at = new Date().toISOString();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+exitAtSignals();
 comeFirst(options.first);
 progress('building');
 buildLoad();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // scripts/bench upgrade: what upgrades and reloads do to sessions that are open, for ironsocket and for its peers side by side.
 import { writeFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
+import type { Offload } from '../../src/config/config.ts';
+import { count, engineOption, exitAtSignals, wholeNumber } from '../command-line.ts';
 import { framesText, measureFrames } from './frames.ts';
 import { ironsocket } from './ironsocket.ts';
 import { machine } from './machine.ts';
@@ -20,32 +22,25 @@ interface Options {
   readonly quiet: number;
   readonly visit: number;
   readonly round: number;
-  readonly engine: 'auto' | 'kernel' | 'userspace';
+  readonly engine: Offload;
   readonly peers: boolean;
   readonly frames: boolean;
   readonly only?: string;
   readonly json?: string;
 }
 
-const number = (text: string): number => {
-  if (!/^\d+$/.test(text)) throw new Error(`"${text}" is no number`);
-  return Number(text);
-};
-
 const command = new Command('scripts/bench upgrade')
-  .option('--idle <N>', 'idle sessions', number, 1000)
-  .option('--streaming <N>', 'streaming sessions', number, 200)
-  .option('--rounds <N>', 'upgrades or reloads in a row', number, 20)
-  .option('--arrivals <N>', 'idle sessions that come after each round, to stay', number, 10)
-  .option('--processes <N>', 'processes of clients', number, 2)
-  .option('--size <BYTES>', 'of a message of a stream', number, 1024)
-  .option('--interval <MS>', 'between two messages of a stream, each way', number, 20)
-  .option('--quiet <MS>', 'before each round', number, 1000)
-  .option('--visit <MS>', 'between two new connections that ask and leave', number, 20)
-  .option('--round <MS>', 'how long a round of a peer takes', number, 1500)
-  .addOption(
-    new Option('--engine <NAME>', '`offload` of ironsocket').choices(['auto', 'kernel', 'userspace']).default('auto'),
-  )
+  .option('--idle <N>', 'idle sessions', wholeNumber, 1000)
+  .option('--streaming <N>', 'streaming sessions', wholeNumber, 200)
+  .option('--rounds <N>', 'upgrades or reloads in a row', count, 20)
+  .option('--arrivals <N>', 'idle sessions that come after each round, to stay', wholeNumber, 10)
+  .option('--processes <N>', 'processes of clients', count, 2)
+  .option('--size <BYTES>', 'of a message of a stream', wholeNumber, 1024)
+  .option('--interval <MS>', 'between two messages of a stream, each way', wholeNumber, 20)
+  .option('--quiet <MS>', 'before each round', wholeNumber, 1000)
+  .option('--visit <MS>', 'between two new connections that ask and leave', wholeNumber, 20)
+  .option('--round <MS>', 'how long a round of a peer takes', wholeNumber, 1500)
+  .addOption(engineOption())
   .option('--only <TEXT>', 'only subjects with this in their name')
   .option('--no-peers', 'ironsocket alone')
   .option('--no-frames', 'not the speed of the frames that sessions travel in, for which native tests are built')
@@ -59,8 +54,7 @@ const subjects = [ironsocket(options.engine), ...(options.peers && !inLab ? peer
 const wanted = subjects.filter(({ name }) => options.only === undefined || name.includes(options.only));
 const at = new Date().toISOString();
 console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
-// What was started is ended at exit.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+exitAtSignals();
 const results: Result[] = [];
 const failures: { readonly name: string; readonly error: string }[] = [];
 for (const subject of wanted) {

@@ -4,7 +4,8 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Argument, Command } from 'commander';
+import { count } from '../command-line.ts';
 import { build, fuzzNative, mergeNative, nativeTargets } from './native.ts';
 import { explain, type FuzzResult, header, line } from './result.ts';
 import { fuzzTypescript, mergeTypescript, typescriptTargets } from './typescript.ts';
@@ -12,22 +13,16 @@ import { fuzzTypescript, mergeTypescript, typescriptTargets } from './typescript
 /** Corpora that grow from run to run, and inputs of findings. */
 const workDirectory = 'build-native/fuzz-work';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    /** Of the processor, for each target. */
-    seconds: { type: 'string', default: '60' },
-    jobs: { type: 'string', default: String(availableParallelism()) },
-    'no-merge': { type: 'boolean', default: false },
-  },
-});
-const [seconds, jobs] = [Number(values.seconds), Number(values.jobs)];
-if (!(seconds > 0) || !(jobs >= 1)) throw new Error('--seconds and --jobs take a number above 0');
 const native = nativeTargets();
 const all = [...native, ...typescriptTargets()];
-const unknown = positionals.filter((name) => !all.includes(name));
-if (unknown.length > 0) throw new Error(`no target is called ${unknown.join(', ')}; there are ${all.join(', ')}`);
-const names = positionals.length > 0 ? positionals : all;
+const command = new Command('scripts/fuzz')
+  .addArgument(new Argument('[target...]', 'all if left out').choices(all))
+  .option('--seconds <S>', 'of the processor, for each target', count, 60)
+  .option('--jobs <N>', 'targets at a time', count, availableParallelism())
+  .option('--no-merge', 'keep no input that reaches more than the kept ones do')
+  .parse();
+const { seconds, jobs, merge } = command.opts<{ seconds: number; jobs: number; merge: boolean }>();
+const names = command.args.length > 0 ? command.args : all;
 
 mkdirSync(workDirectory, { recursive: true });
 const compiled = names.filter((name) => native.includes(name));
@@ -57,7 +52,7 @@ async function one(name: string): Promise<FuzzResult> {
   const grown = join(workDirectory, name);
   const compiledOne = native.includes(name);
   const result = await (compiledOne ? fuzzNative : fuzzTypescript)(name, grown, seconds);
-  if (result.finding !== undefined || values['no-merge']) return result;
+  if (result.finding !== undefined || !merge) return result;
   const added = await (compiledOne ? mergeNative : mergeTypescript)(name, grown);
   return { ...result, added, kept: result.kept + added };
 }

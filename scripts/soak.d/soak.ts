@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // scripts/soak: options, progress, verdict.
 import { writeFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
+import type { Offload } from '../../src/config/config.ts';
 import { machine, watchNoise } from '../bench.d/machine.ts';
+import { engineOption, exitAtSignals, number, wholeNumber } from '../command-line.ts';
 import { pageOf } from './page.ts';
 import { Soak } from './run.ts';
 import type { Glance } from './service.ts';
@@ -18,7 +20,7 @@ interface Options {
   readonly guests: number;
   readonly pause: number;
   readonly seed: number;
-  readonly engine: 'auto' | 'kernel' | 'userspace';
+  readonly engine: Offload;
   readonly upgradeEvery: number;
   readonly killEvery: number;
   readonly killMasterEvery: number;
@@ -26,26 +28,19 @@ interface Options {
   readonly json?: string;
 }
 
-const number = (text: string): number => {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error(`"${text}" is no number`);
-  return Number(text);
-};
-
 const command = new Command('scripts/soak')
   .option('--minutes <N>', 'how long', number, 30)
   .option('--cycle <SECONDS>', 'of a cycle: to the limit of open files, an upgrade, and back', number, 60)
-  .option('--files <N>', 'limit of open files of a worker', number, 8192)
-  .option('--idle <N>', 'idle sessions that stay', number, 300)
-  .option('--visitors <N>', 'at a time, each of whom comes again and again', number, 16)
-  .option('--guests <N>', 'at a time, who stay for a minute or so', number, 32)
-  .option('--pause <MS>', 'most time between two visits of a visitor', number, 250)
-  .option('--seed <N>', 'of what the visitors do', number, 1)
-  .option('--upgrade-every <N>', 'cycles; 0: never', number, 1)
-  .option('--kill-every <N>', 'cycles in which a worker is killed; 0: never', number, 5)
-  .option('--kill-master-every <N>', 'cycles in which a master is killed; 0: never', number, 5)
-  .addOption(
-    new Option('--engine <NAME>', '`offload` of ironsocket').choices(['auto', 'kernel', 'userspace']).default('auto'),
-  )
+  .option('--files <N>', 'limit of open files of a worker', wholeNumber, 8192)
+  .option('--idle <N>', 'idle sessions that stay', wholeNumber, 300)
+  .option('--visitors <N>', 'at a time, each of whom comes again and again', wholeNumber, 16)
+  .option('--guests <N>', 'at a time, who stay for a minute or so', wholeNumber, 32)
+  .option('--pause <MS>', 'most time between two visits of a visitor', wholeNumber, 250)
+  .option('--seed <N>', 'of what the visitors do', wholeNumber, 1)
+  .option('--upgrade-every <N>', 'cycles; 0: never', wholeNumber, 1)
+  .option('--kill-every <N>', 'cycles in which a worker is killed; 0: never', wholeNumber, 5)
+  .option('--kill-master-every <N>', 'cycles in which a master is killed; 0: never', wholeNumber, 5)
+  .addOption(engineOption())
   .option('--html <FILE>', 'writes a page with pictures')
   .option('--json <FILE>', 'writes all that was seen as JSON');
 const options = command.parse().opts<Options>();
@@ -82,8 +77,7 @@ const live = setInterval(() => {
     process.stdout.write(`\r\x1b[K${clock().padStart(5)}  ${words(last)}`);
 }, 1_000);
 
-// What was started is ended at exit.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+exitAtSignals();
 try {
   await soak.run();
 } catch (error) {

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MIT
 // scripts/faults: all cases, n from 1 on, with progress and a table at the end.
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
+import { count, exitAtSignals } from '../../scripts/command-line.ts';
 import { type Engine, engines, isKernel, kernelRekeys } from '../helpers/engines.ts';
 import { casesFor } from './cases.ts';
 import { Scene } from './scene.ts';
 import { caseName, type Swept, sweep } from './sweep.ts';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { most: { type: 'string', default: '200' }, stride: { type: 'string', default: '1' } },
-});
-const [most, stride] = [Number(values.most), Number(values.stride)];
+const command = new Command('scripts/faults')
+  .argument('[part...]', 'only cases with one of these in their name')
+  .option('--most <N>', 'up to which call of a kind', count, 200)
+  .option('--stride <N>', 'from one call that fails to the next', count, 1)
+  .parse();
+const { most, stride } = command.opts<{ readonly most: number; readonly stride: number }>();
 const numbers = Array.from({ length: Math.ceil(most / stride) }, (_, i) => 1 + i * stride);
 const progress = process.stderr.isTTY;
 
 async function measure(engine: Engine): Promise<Swept[]> {
   const cases = casesFor(engine).filter(
-    (item) => positionals.length === 0 || positionals.some((part) => caseName(item).includes(part)),
+    (item) => command.args.length === 0 || command.args.some((part) => caseName(item).includes(part)),
   );
   const scene = await Scene.open(engine, !isKernel(engine) || kernelRekeys);
   const memory = scene.memoryBytes;
@@ -41,10 +43,16 @@ function row({ name, runs, hits, refused, cut, faults }: Swept, seconds: number)
   return `${name.padEnd(54)}${numbers}${seconds.toFixed(0).padStart(6)} s`;
 }
 
+exitAtSignals();
+let swept = 0;
 let wrong = 0;
 for (const engine of engines) {
   console.log(`${`${engine.label}, n to ${most}`.padEnd(54)}   runs   hits refused   cut  wrong`);
-  for (const { faults } of await measure(engine)) wrong += faults.length;
+  for (const { faults } of await measure(engine)) {
+    swept++;
+    wrong += faults.length;
+  }
 }
+if (swept === 0) command.error(`no case has ${command.args.join(' or ')} in its name`);
 console.log(wrong === 0 ? 'nothing is wrong' : `${wrong} things are wrong`);
 process.exit(wrong === 0 ? 0 : 1);
