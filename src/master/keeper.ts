@@ -61,80 +61,103 @@ export interface Keeper {
 
 /** Settles when the keeper has handed over all it holds. Without its keeper a master ends: nobody could replace it or stop it. */
 export function meetKeeper(): Promise<Keeper> {
-  const { promise, resolve, reject } = Promise.withResolvers<Keeper>();
-  const held = new Map<string, number>();
-  const children = new Map<number, (end: ProcessEnd) => void>();
-  let generation = 1;
-  let start = 0;
-  let role: Role = 'serving';
-  let keeper: Keeper | undefined;
+  return new KeeperChannel().met;
+}
 
-  const onMessage = (message: string, fds: readonly number[]): void => {
-    const [word = '', ...words] = message.split(' ');
-    const [fd = -1] = fds;
-    if (word === 'hello') {
-      if (words[0] !== protocol) reject(new Error(`the keeper speaks version ${words[0]}, this master ${protocol}`));
-      generation = Number(words[1]);
-      start = Number(words[2]);
-      role = (words[3] ?? 'serving') as Role;
-    } else if (word === 'have') {
-      held.set(words.join(' '), fd);
-    } else if (word === 'go') {
-      keeper = makeKeeper();
-      resolve(keeper);
-    } else if (word === 'signal') {
-      keeper?.onSignal(Number(words[0]), Number(words[1]));
-    } else if (word === 'exited') {
-      children.get(Number(words[0]))?.(endOf(Number(words[1])));
-    } else if (word === 'role') {
-      role = words[0] as Role;
-      keeper?.onRole(role);
-    } else if (word === 'candidate') {
-      keeper?.onCandidate({ type: 'started', pid: Number(words[0]) });
-    } else if (word === 'candidate-ready') {
-      keeper?.onCandidate({ type: 'ready' });
-    } else if (word === 'candidate-ended') {
-      keeper?.onCandidate({ type: 'ended', reason: words.join(' ') });
-    } else if (word === 'keeper') {
-      keeper?.onKeeper(words[0] === 'replaced' ? 'replaced' : words.slice(1).join(' '));
-    }
-  };
-  const channel = native.openChannel({ fd: channelFd, onMessage, onClose: () => process.exit(exitCodes.internal) });
+class KeeperChannel implements Keeper {
+  role: Role = 'serving';
+  generation = 1;
+  start = 0;
+  readonly held = new Map<string, number>();
+  onCandidate = (_event: CandidateEvent): void => {};
+  onRole = (_role: Role): void => {};
+  onKeeper = (_outcome: string): void => {};
+  onSignal = (_signal: number, _sender: number): void => {};
+  readonly #children = new Map<number, (end: ProcessEnd) => void>();
+  readonly #meeting = Promise.withResolvers<Keeper>();
+  readonly #channel = native.openChannel({
+    fd: channelFd,
+    onMessage: (message, fds) => this.#onMessage(message.split(' '), fds),
+    onClose: () => process.exit(exitCodes.internal),
+  });
+
+  get met(): Promise<Keeper> {
+    return this.#meeting.promise;
+  }
+  put(name: string, fd: number): void {
+    this.#channel.send({ message: `put ${name}`, fds: [fd] });
+  }
+  drop(name: string): void {
+    this.#channel.send({ message: `drop ${name}` });
+  }
+  ready(): void {
+    this.#channel.send({ message: 'ready' });
+  }
+  tell(state: 'serving' | 'reloading', text: string): void {
+    this.#notice(`state ${state} ${text}`);
+  }
+  draining(limitMs: number): void {
+    this.#notice(`state draining ${limitMs}`);
+  }
+  exit(code: number): void {
+    this.#channel.send({ message: `exit ${code}` });
+  }
+  candidate(keeper: string, command: readonly string[], peer: number): void {
+    this.#channel.send({ message: `candidate ${[keeper, ...command].join('\0')}`, fds: [peer] });
+  }
+  commit(): void {
+    this.#channel.send({ message: 'commit' });
+  }
+  abort(): void {
+    this.#channel.send({ message: 'abort' });
+  }
+  watchChild(pid: number, onEnd: (end: ProcessEnd) => void): () => void {
+    this.#children.set(pid, onEnd);
+    return () => this.#children.delete(pid);
+  }
+
   /** What is only for the service manager stops nothing else. */
-  const notice = (message: string): void => {
+  #notice(message: string): void {
     try {
-      channel.send({ message });
+      this.#channel.send({ message });
     } catch (error) {
       log('warn', 'system_error', failure("the service manager can't be told how the service fares", error));
     }
-  };
-  const makeKeeper = (): Keeper => ({
-    get role() {
-      return role;
-    },
-    generation,
-    start,
-    held,
-    put: (name, fd) => channel.send({ message: `put ${name}`, fds: [fd] }),
-    drop: (name) => channel.send({ message: `drop ${name}` }),
-    ready: () => channel.send({ message: 'ready' }),
-    tell: (state, text) => notice(`state ${state} ${text}`),
-    draining: (limitMs) => notice(`state draining ${limitMs}`),
-    exit: (code) => channel.send({ message: `exit ${code}` }),
-    candidate: (program, command, peer) =>
-      channel.send({ message: `candidate ${[program, ...command].join('\0')}`, fds: [peer] }),
-    commit: () => channel.send({ message: 'commit' }),
-    abort: () => channel.send({ message: 'abort' }),
-    onCandidate: () => {},
-    onRole: () => {},
-    onKeeper: () => {},
-    onSignal: () => {},
-    watchChild: (pid, onEnd) => {
-      children.set(pid, onEnd);
-      return () => children.delete(pid);
-    },
-  });
-  return promise;
+  }
+
+  #onMessage([word = '', ...words]: readonly string[], [fd = -1]: readonly number[]): void {
+    if (word === 'hello') {
+      this.#greet(words);
+    } else if (word === 'have') {
+      this.held.set(words.join(' '), fd);
+    } else if (word === 'go') {
+      this.#meeting.resolve(this);
+    } else if (word === 'signal') {
+      this.onSignal(Number(words[0]), Number(words[1]));
+    } else if (word === 'exited') {
+      this.#children.get(Number(words[0]))?.(endOf(Number(words[1])));
+    } else if (word === 'role') {
+      this.role = words[0] as Role;
+      this.onRole(this.role);
+    } else if (word === 'candidate') {
+      this.onCandidate({ type: 'started', pid: Number(words[0]) });
+    } else if (word === 'candidate-ready') {
+      this.onCandidate({ type: 'ready' });
+    } else if (word === 'candidate-ended') {
+      this.onCandidate({ type: 'ended', reason: words.join(' ') });
+    } else if (word === 'keeper') {
+      this.onKeeper(words[0] === 'replaced' ? 'replaced' : words.slice(1).join(' '));
+    }
+  }
+
+  #greet([version, generation, start, role = 'serving']: readonly string[]): void {
+    if (version !== protocol) {
+      this.#meeting.reject(new Error(`the keeper speaks version ${version}, this master ${protocol}`));
+    }
+    this.generation = Number(generation);
+    this.start = Number(start);
+    this.role = role as Role;
+  }
 }
 
 function endOf(waitStatus: number): ProcessEnd {
