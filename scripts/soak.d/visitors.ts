@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Mixed traffic, in a process of its own: visitors who come one after the other, and guests who stay for a while.
 import { setTimeout as wait } from 'node:timers/promises';
+import { within } from '../../src/time-limit.ts';
 import { serve } from '../bench.d/helper.ts';
-import { type Scene, stay, type Visit, visits, WrongError } from './visits.ts';
+import { type Scene, type Visit, WrongError } from './scene.ts';
+import { stay } from './talking-visits.ts';
+import { visits } from './visits.ts';
 
 export interface VisitorOptions {
   readonly ports: Scene['ports'];
@@ -81,18 +84,14 @@ async function leaving(ms: number): Promise<void> {
 async function one(name: string, visit: Visit, scene: Omit<Scene, 'answered'>, limitMs = visitLimitMs): Promise<void> {
   const before = kills;
   let answered = false;
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new WrongError(`not done after ${limitMs / 1000} s`)), limitMs);
+  const answer = () => {
+    answered = true;
+  };
+  const late = (): never => {
+    throw new WrongError(`not done after ${limitMs / 1000} s`);
+  };
   try {
-    await Promise.race([
-      visit({
-        ...scene,
-        answered: () => {
-          answered = true;
-        },
-      }),
-      late.promise,
-    ]);
+    await within(visit({ ...scene, answered: answer }), limitMs, late);
     done[name] = (done[name] ?? 0) + 1;
   } catch (error) {
     const killed = before % 2 === 1 || kills !== before;
@@ -100,8 +99,6 @@ async function one(name: string, visit: Visit, scene: Omit<Scene, 'answered'>, l
       lost++;
       if (answered) lostAnswered++;
     } else fault(name, error);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
