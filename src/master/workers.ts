@@ -146,6 +146,8 @@ export class Workers {
     const taken = this.#take(undefined, expected);
     if (accepting) {
       taken.catch((error) => {
+        // It ends, and is to take nobody any more.
+        if (this.#stopping) return;
         log('error', 'system_error', failure('the worker does not accept', error));
         this.#acceptLater(expected);
       });

@@ -31,13 +31,13 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 }
 
 /** A service that logs to a file. */
-async function start(t: TestContext) {
+async function start(t: TestContext, drain = '300ms') {
   const directory = mkdtempSync(join(tmpdir(), 'ironsocket-test-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'proxy.log');
   const proxy = await startProxy({
     listeners: [{ backend: echo.address }],
-    config: { log: { file }, timeouts: { drain: '300ms' } },
+    config: { log: { file }, timeouts: { drain } },
     env: { IRONSOCKET_TEST_PAUSES: '1' },
     log: false,
   });
@@ -118,4 +118,19 @@ test('TERM while the preflight hangs', async (t) => {
   assert.ok(performance.now() - ending < 8_000, 'nobody hangs');
   assert.is.not((await upgrade).code, 0);
   await says(/event=stopped/);
+});
+
+test('TERM, then the upgrade fails: the worker that ends is not asked to accept again', async (t) => {
+  const { proxy, file, says } = await start(t, '20s');
+  const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
+  await say(client, 'before');
+  const upgrade = upgradeByCommand(proxy, '--pause-at', 'switching', '--timeout', '4s');
+  await says(/phase=switching paused=true/);
+  proxy.child.kill('SIGTERM');
+  assert.is.not((await upgrade).code, 0);
+  await says(/phase=switching outcome=failed/);
+  await say(client, 'after');
+  client.peer.finish();
+  await proxy.stop();
+  assert.not.match(read(file), /the worker does not accept/);
 });
