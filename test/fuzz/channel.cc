@@ -8,6 +8,7 @@
 #include <deque>
 #include <string>
 
+#include "../native/socket-pair.h"
 #include "descriptors.h"
 #include "net/rights.h"
 
@@ -18,7 +19,7 @@ namespace {
 constexpr uint8_t kLetters[70'016] = {};
 
 void ReceiveAnything(std::span<const uint8_t> input) {
-  PacketPair pair;
+  SocketPair pair;
   Channel channel(std::move(pair.ours));
   const std::vector<int> fds(253, 0);
   for (; input.size() >= 2; input = input.subspan(2)) {
@@ -60,7 +61,7 @@ void ReceiveNext(Channel* channel, std::deque<Expected>* expected) {
 }
 
 void Exchange(std::span<const uint8_t> input) {
-  PacketPair pair;
+  SocketPair pair;
   Channel sender(std::move(pair.ours)), receiver(std::move(pair.theirs));
   std::deque<Expected> expected;
   const std::vector<int> fds(Channel::kMaxFds + 1, 0);

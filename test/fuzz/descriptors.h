@@ -49,15 +49,3 @@ inline bool Post(int socket, std::span<const uint8_t> bytes, std::span<const int
   }
   return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
-
-// Two ends of a SOCK_SEQPACKET pair.
-struct PacketPair {
-  ironsocket::UniqueFd ours, theirs;
-
-  PacketPair() {
-    int ends[2];
-    Require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    ours = ironsocket::UniqueFd(ends[0]);
-    theirs = ironsocket::UniqueFd(ends[1]);
-  }
-};

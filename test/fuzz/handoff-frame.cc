@@ -3,12 +3,12 @@
 // checksum are made right first, so that the fields are reached. What is accepted becomes a
 // session, whose own frame has to be accepted in turn and to say the same.
 #include <fcntl.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "../native/frame-edit.h"
+#include "../native/socket-pair.h"
 #include "handoff/frame.h"
 #include "handoff/receipt.h"
 #include "loop/timers.h"
@@ -18,17 +18,6 @@
 using namespace ironsocket;
 
 namespace {
-
-struct StreamPair {
-  UniqueFd ours, theirs;
-
-  StreamPair() {
-    int ends[2];
-    Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    ours = UniqueFd(ends[0]);
-    theirs = UniqueFd(ends[1]);
-  }
-};
 
 void Release(BufferPool& pool, Session* session) {
   session->timer.Cancel();
@@ -42,7 +31,7 @@ void Release(BufferPool& pool, Session* session) {
 // A socket is the one of the frame only where it has its number and the kernel has keys exactly
 // where the frame says so; these here have none.
 void CheckReceipt(const DecodedSession& decoded) {
-  static const StreamPair pair;
+  static const SocketPair pair(SOCK_STREAM | SOCK_NONBLOCK);
   const int client = pair.ours.get(), backend = pair.theirs.get();
   const bool same_client = decoded.client_cookie == 0 || decoded.client_cookie == CookieOf(client);
   const bool same_backend = !decoded.has_backend || decoded.backend_cookie == 0 ||

@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "../native/socket-pair.h"
 #include "descriptors.h"
 #include "handoff/batch.h"
 
 using namespace ironsocket;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static const PacketPair pair;
+  static const SocketPair pair;
   if (size < 3) return 0;
   const size_t length = std::clamp<size_t>(bytes[1], 1, size - 2);
   const std::span<const uint8_t> message(bytes + 2, length);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "../native/socket-pair.h"
 #include "descriptors.h"
 #include "keeper/keeper.h"
 
@@ -58,7 +59,7 @@ class KeeperUnderTest {
 
   // With so many descriptors; what it is told is thrown away.
   void Say(Master* master, std::string_view text, size_t fds) {
-    PacketPair pair;
+    SocketPair pair;
     master->channel.emplace(std::move(pair.ours));
     const std::vector<int> all(fds < 3 ? fds : 0, 0);
     if (text.empty()) return;

@@ -3,14 +3,12 @@
 // sessions of the thread share, and Judge. A target feeds it bytes in pieces.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <vector>
 
-#include "net/unique_fd.h"
+#include "../native/socket-pair.h"
 #include "record-keys.h"
 #include "record/post_handshake.h"
 #include "record/userspace.h"
@@ -32,13 +30,7 @@ class Reader {
     Bytes content;
   };
 
-  explicit Reader(ironsocket::TrafficKeys keys) {
-    int ends[2];
-    Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-    ours_ = ironsocket::UniqueFd(ends[0]);
-    theirs_ = ironsocket::UniqueFd(ends[1]);
-    rx_.keys = std::move(keys);
-  }
+  explicit Reader(ironsocket::TrafficKeys keys) { rx_.keys = std::move(keys); }
   ~Reader() { Thread().receiver.Forget(rx_); }
 
   // Sends the bytes, and gives turns until nothing is left to do.
@@ -46,7 +38,7 @@ class Reader {
     while (!bytes.empty()) {
       const auto piece = bytes.first(std::min({bytes.size(), pace.piece, size_t{32} * 1024}));
       bytes = bytes.subspan(piece.size());
-      Require(send(theirs_.get(), piece.data(), piece.size(), MSG_NOSIGNAL) ==
+      Require(send(pair_.theirs.get(), piece.data(), piece.size(), MSG_NOSIGNAL) ==
               static_cast<ssize_t>(piece.size()));
       size_t waiting = piece.size();
       while (waiting > 0 || (!ended && Thread().receiver.Ready(rx_))) {
@@ -81,7 +73,7 @@ class Reader {
     const size_t boundary = receiver.ToBoundary(rx_);
     Require((boundary == 0) == rx_.partial.empty());
     const bool bounded = pace.to_boundary && boundary > 0;
-    const ssize_t filled = receiver.Fill(rx_, ours_.get(), bounded ? boundary : pace.limit);
+    const ssize_t filled = receiver.Fill(rx_, pair_.ours.get(), bounded ? boundary : pace.limit);
     Require(ready ? filled == -EALREADY : filled > 0);
     Require(filled <= static_cast<ssize_t>(waiting));
     Open(pace.records);
@@ -119,7 +111,7 @@ class Reader {
       case Verdict::kKeyUpdate:
       case Verdict::kKeyUpdateRequested:
         Require(rx_.keys.version == ironsocket::TlsVersion::kTls13);
-        return Require(Thread().receiver.NextKeys(rx_, ours_.get()) == 0);
+        return Require(Thread().receiver.NextKeys(rx_, pair_.ours.get()) == 0);
       case Verdict::kIgnore:
         return;
       case Verdict::kNoRenegotiation:
@@ -135,12 +127,12 @@ class Reader {
   }
 
   size_t Discard(const Pace& pace) {
-    const ssize_t gone = Thread().receiver.Discard(rx_, ours_.get(), pace.limit);
+    const ssize_t gone = Thread().receiver.Discard(rx_, pair_.ours.get(), pace.limit);
     Require(gone > 0);
     return static_cast<size_t>(gone);
   }
 
-  ironsocket::UniqueFd ours_, theirs_;
+  SocketPair pair_{SOCK_STREAM | SOCK_NONBLOCK};
   ironsocket::Receiving rx_;
   ironsocket::PostHandshakeState state_;
 };

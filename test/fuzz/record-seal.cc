@@ -2,14 +2,13 @@
 // The userspace engine's sending side against a socket that takes little at a time: whatever the
 // order of data, alerts, key updates and the client's reading, the client opens exactly what was
 // given, in order; nothing is sealed once a sequence number is used up.
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <vector>
 
-#include "net/unique_fd.h"
+#include "../native/socket-pair.h"
 #include "reading.h"
 
 using namespace ironsocket;
@@ -19,12 +18,8 @@ namespace {
 class Writing {
  public:
   Writing(uint8_t choice, uint8_t fragment, uint64_t sequence) : client_keys_(FixedKeys(choice)) {
-    int ends[2];
-    Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-    ours_ = UniqueFd(ends[0]);
-    client_ = UniqueFd(ends[1]);
     const int little = 4096;
-    Require(setsockopt(ours_.get(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0);
+    Require(setsockopt(pair_.ours.get(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0);
     tx_.keys = FixedKeys(choice);
     tx_.keys.sequence = client_keys_.sequence = sequence;
     static constexpr uint16_t kContent[] = {kMaxPlaintext, 512, 1024, 4096};
@@ -61,13 +56,13 @@ class Writing {
     Flush();
   }
   void Flush() {
-    const int error = sender_.Flush(tx_, ours_.get());
+    const int error = sender_.Flush(tx_, pair_.ours.get());
     Require(error == 0 ? tx_.unsent.empty() : error == -EAGAIN && !tx_.unsent.empty());
   }
   // The client reads so many bytes.
   void Read(size_t most) {
     uint8_t part[4096];
-    const ssize_t got = recv(client_.get(), part, std::min(most, sizeof part), MSG_DONTWAIT);
+    const ssize_t got = recv(pair_.theirs.get(), part, std::min(most, sizeof part), MSG_DONTWAIT);
     if (got > 0) wire_.insert(wire_.end(), part, part + got);
   }
   void Check() {
@@ -125,7 +120,7 @@ class Writing {
   BufferPool pool_;
   std::unique_ptr<uint8_t[]> scratch_{new uint8_t[BufferPool::kLargest]};
   UserspaceSender sender_{aead_, pool_, scratch_.get()};
-  UniqueFd ours_, client_;
+  SocketPair pair_{SOCK_STREAM | SOCK_NONBLOCK};
   Sending tx_;
   TrafficKeys client_keys_;
   bool spent_ = false;

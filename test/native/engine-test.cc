@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "live-engine.h"
+#include "socket-pair.h"
 
 using namespace ironsocket;
 
@@ -261,14 +262,10 @@ TEST_CASE("engine: room is kept for connections that another worker is about to 
   to.Configure();  // as a reload meanwhile
   CHECK(refused());
 
-  int ends[2];
-  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-  std::vector<UniqueFd> take, give;
-  take.emplace_back(ends[0]);
-  give.emplace_back(ends[1]);
-  to.engine.TakeSessions(std::move(take));
+  SocketPair pair;
+  to.engine.TakeSessions(Only(std::move(pair.theirs)));
   CHECK(refused());
-  from.engine.GiveSessions(std::move(give));
+  from.engine.GiveSessions(Only(std::move(pair.ours)));
   Eventually([&] { return to.Count(Counter::kSessionsOpen) == 2; });
   CHECK(refused());  // the third may still be in its handshake there
   from.engine.Close();

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include "handoff/batch.h"
 #include "handoff/version.h"
 #include "record-oracle.h"
+#include "socket-pair.h"
 
 using namespace ironsocket;
 
@@ -21,10 +21,9 @@ struct Pair {
   UniqueFd donor, recipient;
 
   Pair() {
-    int ends[2];
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    donor = UniqueFd(ends[0]);
-    recipient = UniqueFd(ends[1]);
+    SocketPair pair;
+    donor = std::move(pair.ours);
+    recipient = std::move(pair.theirs);
   }
   int Receive(Prepare* prepare) {
     refusal = Refusal::kNone;

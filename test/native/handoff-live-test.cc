@@ -8,6 +8,7 @@
 
 #include "handoff/batch.h"
 #include "live-engine.h"
+#include "socket-pair.h"
 
 using namespace ironsocket;
 
@@ -19,10 +20,9 @@ constexpr int kVersions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 void BeginMove(LiveEngine& from, LiveEngine& to) {
   std::vector<UniqueFd> give, take;
   for (size_t i = 0; i < from.engine.relay_threads(); ++i) {
-    int ends[2];
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    give.emplace_back(ends[0]);
-    take.emplace_back(ends[1]);
+    SocketPair pair;
+    give.push_back(std::move(pair.ours));
+    take.push_back(std::move(pair.theirs));
   }
   to.engine.TakeSessions(std::move(take));
   from.engine.GiveSessions(std::move(give));
@@ -171,38 +171,30 @@ TEST_CASE("handoff: a recipient that goes away, or never answers, costs no sessi
       REQUIRE(session->client.Read(1) == Bytes{'z'});
     }
   };
-  int ends[2];
   SUBCASE("closed at once") {
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    close(ends[1]);
-    std::vector<UniqueFd> give;
-    give.emplace_back(ends[0]);
-    a.engine.GiveSessions(std::move(give));
+    SocketPair pair;
+    pair.theirs.Reset();
+    a.engine.GiveSessions(Only(std::move(pair.ours)));
   }
   SUBCASE("closed with the batch unread") {
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    std::vector<UniqueFd> give;
-    give.emplace_back(ends[0]);
-    a.engine.GiveSessions(std::move(give));
-    REQUIRE(SendAnswer(ends[1], {}) == 0);
-    pollfd ready{ends[1], POLLIN, 0};
+    SocketPair pair;
+    a.engine.GiveSessions(Only(std::move(pair.ours)));
+    REQUIRE(SendAnswer(pair.theirs.get(), {}) == 0);
+    pollfd ready{pair.theirs.get(), POLLIN, 0};
     REQUIRE(poll(&ready, 1, 10'000) == 1);
-    close(ends[1]);
   }
   SUBCASE("read and never answered") {
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    std::vector<UniqueFd> give;
-    give.emplace_back(ends[0]);
-    a.engine.GiveSessions(std::move(give));
-    REQUIRE(SendAnswer(ends[1], {}) == 0);
+    SocketPair pair(SOCK_SEQPACKET);
+    fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
+    a.engine.GiveSessions(Only(std::move(pair.ours)));
+    const int end = pair.theirs.get();
+    REQUIRE(SendAnswer(end, {}) == 0);
     uint8_t byte[64];
-    REQUIRE(recv(ends[1], byte, sizeof byte, 0) > 0);  // the descriptors are dropped
+    REQUIRE(recv(end, byte, sizeof byte, 0) > 0);  // the descriptors are dropped
     // After the donor's patience comes its last word, and an answer comes too late.
-    REQUIRE(recv(ends[1], byte, sizeof byte, 0) > 0);
+    REQUIRE(recv(end, byte, sizeof byte, 0) > 0);
     CHECK(byte[6] == 3);
-    REQUIRE(recv(ends[1], byte, sizeof byte, 0) == 0);
-    close(ends[1]);
+    REQUIRE(recv(end, byte, sizeof byte, 0) == 0);
   }
   alive();
   CHECK(a.Count(Counter::kSessionsOpen) == sessions.size());
@@ -250,12 +242,8 @@ TEST_CASE("handoff: sessions are served until the recipient listens") {
   LiveEngine a, b;
   a.Configure();
   LiveSession session(a);
-  int ends[2];
-  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-  std::vector<UniqueFd> give, take;
-  give.emplace_back(ends[0]);
-  take.emplace_back(ends[1]);
-  a.engine.GiveSessions(std::move(give));
+  SocketPair pair;
+  a.engine.GiveSessions(Only(std::move(pair.ours)));
   for (int i = 0; i < 20; ++i) {
     REQUIRE(session.client.Write({'x'}));
     REQUIRE(Receive(session.backend.get(), 1) == Bytes{'x'});
@@ -263,20 +251,16 @@ TEST_CASE("handoff: sessions are served until the recipient listens") {
     REQUIRE(session.client.Read(1) == Bytes{'z'});
   }
   CHECK(a.Count(Counter::kSessionsGiven) == 0);
-  b.engine.TakeSessions(std::move(take));
+  b.engine.TakeSessions(Only(std::move(pair.theirs)));
   Eventually([&] { return b.Count(Counter::kSessionsTaken) == 1; });
 }
 
 TEST_CASE("handoff: a session that comes while the pair is open goes as well") {
   LiveEngine a, b;
   a.Configure();
-  int ends[2];
-  REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-  std::vector<UniqueFd> give, take;
-  give.emplace_back(ends[0]);
-  take.emplace_back(ends[1]);
-  b.engine.TakeSessions(std::move(take));
-  a.engine.GiveSessions(std::move(give));
+  SocketPair pair;
+  b.engine.TakeSessions(Only(std::move(pair.theirs)));
+  a.engine.GiveSessions(Only(std::move(pair.ours)));
   for (int i = 0; i < 10; ++i) {
     LiveSession session(a);
     Eventually([&] { return b.Count(Counter::kSessionsTaken) == static_cast<uint64_t>(i) + 1; });

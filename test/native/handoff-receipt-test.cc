@@ -9,32 +9,17 @@
 #include "frame-edit.h"
 #include "handoff/batch.h"
 #include "live-engine.h"
+#include "socket-pair.h"
 
 using namespace ironsocket;
 
 namespace {
 
-struct Pair {
-  UniqueFd ours, theirs;
-
-  Pair() {
-    int ends[2];
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    ours = UniqueFd(ends[0]);
-    theirs = UniqueFd(ends[1]);
-  }
-  std::vector<UniqueFd> Given() {
-    std::vector<UniqueFd> fds;
-    fds.push_back(std::move(theirs));
-    return fds;
-  }
-};
-
 // Three sessions of engine `a`, whose batch has come to us and not yet gone on to `b`.
 struct Between {
   LiveEngine a, b;
   std::vector<std::unique_ptr<LiveSession>> sessions;
-  Pair donor, recipient;
+  SocketPair donor, recipient;
   Prepare prepare;
   std::vector<int> fds;
   Bytes frames;
@@ -42,9 +27,9 @@ struct Between {
   Between() {
     a.Configure();
     for (int i = 0; i < 3; ++i) sessions.push_back(std::make_unique<LiveSession>(a));
-    b.engine.TakeSessions(recipient.Given());
+    b.engine.TakeSessions(Only(std::move(recipient.theirs)));
     CHECK(Answered() == Refusal::kNone);  // it listens
-    a.engine.GiveSessions(donor.Given());
+    a.engine.GiveSessions(Only(std::move(donor.theirs)));
     REQUIRE(SendAnswer(donor.ours.get(), {}) == 0);
     Next();
   }
@@ -242,8 +227,8 @@ TEST_CASE("handoff receipt: a refused batch comes one by one, and who is refused
         "the new worker has no room for more descriptors");
   between.Alive();
   // The next time it is asked for again.
-  Pair again;
-  between.a.engine.GiveSessions(again.Given());
+  SocketPair again;
+  between.a.engine.GiveSessions(Only(std::move(again.theirs)));
   between.donor.ours = std::move(again.ours);
   REQUIRE(SendAnswer(between.donor.ours.get(), {}) == 0);
   between.Next();
@@ -291,7 +276,7 @@ TEST_CASE(
 TEST_CASE("handoff receipt: a donor that is not understood goes on, and says why") {
   Between between;
   uint8_t answer[64] = {};
-  Pair probe;
+  SocketPair probe;
   REQUIRE(SendAnswer(probe.ours.get(), {between.prepare.id}) == 0);
   REQUIRE(recv(probe.theirs.get(), answer, sizeof answer, 0) == 48);
   answer[4] = 3;  // two versions on

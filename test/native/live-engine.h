@@ -67,6 +67,12 @@ inline Bytes Receive(int fd, size_t size) {
   bytes.resize(got);
   return bytes;
 }
+// As the pairs of a handoff are given to an engine with one relay thread.
+inline std::vector<ironsocket::UniqueFd> Only(ironsocket::UniqueFd fd) {
+  std::vector<ironsocket::UniqueFd> fds;
+  fds.push_back(std::move(fd));
+  return fds;
+}
 // How a stream ends: 0 in order, else errno (EAGAIN: it has not, or there is a byte).
 inline int EndOf(int fd) {
   uint8_t byte;
