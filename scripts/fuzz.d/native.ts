@@ -6,10 +6,10 @@ import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync } f
 import { basename, delimiter, join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
+import { cpuSeconds } from '../bench.d/processes.ts';
 import type { Finding, FuzzResult } from './result.ts';
 
 const directory = 'build-native/fuzz';
-const ticksPerSecond = 100;
 const pollMs = 500;
 
 export function nativeTargets(): string[] {
@@ -55,7 +55,7 @@ export async function fuzzNative(name: string, work: string, seconds: number): P
   let used = 0;
   let asked = false;
   while (child.exitCode === null && child.signalCode === null) {
-    used = Math.max(used, processorSeconds(child.pid));
+    used = Math.max(used, cpuSeconds(child.pid === undefined ? [] : [child.pid]));
     // It ends with its summary.
     if (used >= seconds && !asked) asked = child.kill('SIGUSR1');
     await Promise.race([exited, wait(pollMs)]);
@@ -96,16 +96,4 @@ function findingOf(output: string, program: string, log: string): Finding {
 
 function lastNumber(text: string, pattern: RegExp): number {
   return Number([...text.matchAll(pattern)].at(-1)?.[1] ?? 0);
-}
-
-/** proc(5): fields 14 and 15, behind a name that may hold anything. 0 once it has ended. */
-function processorSeconds(pid: number | undefined): number {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
-      .replace(/^.*\) /s, '')
-      .split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-  } catch {
-    return 0;
-  }
 }
