@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Refused, never answering, gone at once: the client sees RST, never a clean end, and the next client is served.
+// In the kernel lab on the newest alone: it is the backend's socket that fails, which has no TLS.
+// In the kernel lab never one direction alone: no byte has gone either way.
 
 import * as assert from 'uvu/assert';
 import { startBackend, startBlackHole } from '../helpers/backends.ts';

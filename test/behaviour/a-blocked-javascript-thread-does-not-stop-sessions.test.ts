@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // No payload byte and no handshake meets JavaScript (docs/design.md section 1.3). A module preloaded into the worker blocks its JavaScript thread.
+// In the kernel lab on the newest alone: threads are the same with every kernel.
+// In the kernel lab never one direction alone: JavaScript has no part in either.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

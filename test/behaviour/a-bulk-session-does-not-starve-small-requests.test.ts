@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs alone: it measures time. Everything shares one relay thread.
+// In the kernel lab on the newest alone: turns are our own.
+// In the kernel lab never one direction alone: each direction takes its turns by itself.
 
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A client behind a cable that is cut: no FIN, no RST, no answer any more. Keepalive finds an idle one; one that is owed bytes is
 // found by the kernel, which gives up sending, or by the idle timeout. Runs in a network namespace of its own.
+// In the kernel lab on the newest alone: keepalive is TCP's, and the time limit our own.
+// In the kernel lab never one direction alone: one direction waits in each test.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs alone: it counts what is served while others flood the same relay thread. A KeyUpdate is a few bytes for who sends it and new
 // keys for us, so data and KeyUpdates in turn, which no limit forbids, are charged for that (test/native/turn-test.cc has the exact turns).
+// In the kernel lab on the newest alone: before it, the kernel follows no KeyUpdate.
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
 import { test } from '../helpers/suite.ts';

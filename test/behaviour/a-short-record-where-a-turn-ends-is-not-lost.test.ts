@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A session that has had its turn (512 KiB) waits for the next one. Where splice uses the turn up by a short record, behind which a read
 // is to look at what comes next, that read must wait too: it would take what the turn has no room for.
+// In the kernel lab never one direction alone: only the direction from the client is in it.
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { KnownStream } from '../helpers/known-stream.ts';

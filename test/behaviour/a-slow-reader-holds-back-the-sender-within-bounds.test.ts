@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Runs alone: it measures memory. Who does not read stops who sends, and what waits in between is the kernel's socket buffers and little of ours.
+// In the kernel lab never one direction alone: one direction is held back in each test.
 import * as assert from 'uvu/assert';
 import { push, startBackend } from '../helpers/backends.ts';
 import { residentBytes } from '../helpers/processes.ts';

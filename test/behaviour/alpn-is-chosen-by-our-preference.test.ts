@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // RFC 7301: the server's order counts; no common protocol is a fatal alert; who offers nothing gets nothing.
+// Not in the kernel lab: it is about the handshake, which ends before any record engine begins.
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { test } from '../helpers/suite.ts';

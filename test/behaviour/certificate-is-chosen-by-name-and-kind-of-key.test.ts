@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Names are matched as RFC 6125 says: without regard to case, a wildcard stands for one label. Nothing fits: the first certificate.
+// Not in the kernel lab: it is about the handshake, which ends before any record engine begins.
 import { readFileSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

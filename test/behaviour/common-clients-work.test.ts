@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // curl, openssl s_client and gnutls-cli as users run them.
+// In the kernel lab never one direction alone: the test of the suites has every combination.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

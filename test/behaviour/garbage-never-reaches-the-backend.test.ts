@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Not in the kernel lab: no session gets as far as its record engine.
 import { randomBytes } from 'node:crypto';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Post-quantum hellos do not fit one segment, and some networks cut anywhere.
+// Not in the kernel lab: it is about the handshake; what comes glued to its end has a test that runs there.
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { clientHello } from '../helpers/client-hello.ts';

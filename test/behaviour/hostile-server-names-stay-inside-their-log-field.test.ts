@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // CR, LF, quotes, escape sequences and bytes that are no UTF-8 in the SNI end neither a field nor a line, and no terminal obeys them.
+// Not in the kernel lab: it is about the handshake and the log.
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { derOf, ecdsa, other } from '../helpers/certificates.ts';

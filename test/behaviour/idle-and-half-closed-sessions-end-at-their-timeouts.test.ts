@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // close_notify or an alert to the client, RST to the backend. Bytes in either direction start the time again.
+// In the kernel lab on the newest alone: timers are our own.
+// In the kernel lab never one direction alone: who ends a session by a timer does not read.
 
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Not in the kernel lab: it is about the handshake, which ends before any record engine begins.
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { test } from '../helpers/suite.ts';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The keeper starts a new master, which takes over the running worker, the same listening socket and the configuration as it was taken.
+// Not in the kernel lab: a master has no part in a session.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';

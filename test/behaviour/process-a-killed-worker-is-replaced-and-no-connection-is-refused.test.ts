@@ -2,6 +2,8 @@
 // A worker that dies takes its sessions with it, but no connection after that is refused: the listening socket stays, and what
 // comes meanwhile waits in its queue.
 // Also with sanitizers: a worker starts beside what an earlier one has left.
+// In the kernel lab on the newest alone: what a process leaves to TCP is the same with every kernel.
+// In the kernel lab never one direction alone: each socket is reset as a whole.
 import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';

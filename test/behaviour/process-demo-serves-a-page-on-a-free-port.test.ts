@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // `ironsocket run --demo` needs nothing: it makes its certificate, finds a port, and says what to type. What it serves
 // outlives its masters.
+// Not in the kernel lab: it is about processes, and its sessions are the common ones.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';

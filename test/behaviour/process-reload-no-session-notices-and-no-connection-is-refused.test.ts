@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Streams run both ways through many reloads, whatever changes; who connects meanwhile is served.
 // Also with sanitizers: listeners change under their threads.
-// In the kernel lab on the newest alone: what a reload changes is the same with every kernel.
+// Not in the kernel lab: a reload does not touch sessions, whoever carries their records.
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
 import { rsa } from '../helpers/certificates.ts';

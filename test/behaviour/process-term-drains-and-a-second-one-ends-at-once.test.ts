@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // TERM and INT: nothing new is accepted, sessions may end by themselves until the limit. A second one does not wait.
+// Not in the kernel lab: processes and signals are the same there, and what a timer ends has a test that runs there.
 
 import { once } from 'node:events';
 import * as net from 'node:net';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whose session it is has its keys, and nobody else: not the worker that it came from, no master, no keeper, no log and no file. Nor is
 // a certificate's key found as text where it was only used.
+// In the kernel lab on the newest alone: before it, no secret is kept for keys to come.
 
 import { readFileSync } from 'node:fs';
 import * as net from 'node:net';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Upgrades by SIGUSR2 and by command: the PID stays, nobody is refused, sessions that are open live on, tickets stay good, and what
 // was there before is there after it.
+// Not in the kernel lab: who serves is the same with every engine; sessions that move have a test that runs there.
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

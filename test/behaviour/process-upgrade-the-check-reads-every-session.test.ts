@@ -2,6 +2,7 @@
 // `upgrade --check`: the other version tries to read every session, and nothing changes; what it can't read is named, and an upgrade to it
 // is refused.
 // In the kernel lab on the newest alone: frames are the same with every kernel.
+// In the kernel lab never one direction alone: native tests have the frames of every combination.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';

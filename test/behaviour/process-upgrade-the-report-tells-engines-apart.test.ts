@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Sessions of several engines move side by side: the check, the report, the log and `status` tell each as what it is.
+// In the kernel lab on the newest alone: what is told apart is the same with every kernel.
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { ask } from '../../src/admin/client.ts';

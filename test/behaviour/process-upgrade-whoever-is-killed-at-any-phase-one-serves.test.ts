@@ -2,6 +2,7 @@
 // An upgrade is stopped at the end of each phase before the commit, and then one of the processes dies, or time runs out: the old version
 // serves on, with its sessions and all their bytes, and the next upgrade works. What comes after the commit is in
 // process-upgrade-the-handoff-may-be-cut-at-any-step.
+// Not in the kernel lab: up to the commit no session is touched, whoever carries its records.
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { CheckedSession } from '../helpers/checked-session.ts';

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // HAProxy's proxy-protocol.txt: the header comes before the first byte of the session, and says who connected, to where, and how TLS was
 // agreed on.
+// In the kernel lab on the newest alone: the header is written before the session's first byte.
+// In the kernel lab never one direction alone: the header is written before the session's first byte.
 import * as assert from 'uvu/assert';
 import { startBackend } from '../helpers/backends.ts';
 import { readProxyHeader } from '../helpers/proxy-header.ts';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A storm of RST from accept to the middle of data: quiet, without a spin, and every descriptor comes back.
+// In the kernel lab never one direction alone: a reset ends both.
 
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

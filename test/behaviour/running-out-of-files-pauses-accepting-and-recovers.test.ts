@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The worker's limit is lowered under it, as nobody should: what it starts with always leaves room. EMFILE must neither spin nor end anything that runs; who waits is served once descriptors are free again.
+// In the kernel lab on the newest alone: what a descriptor is needed for is the same with every kernel.
+// In the kernel lab never one direction alone: one direction needs no descriptor that both do not.
 
 import { execFileSync } from 'node:child_process';
 import { connect, type TLSSocket } from 'node:tls';

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // RFC 8446 section 4.6.1, RFC 5077. The keys of the tickets outlive the worker.
+// In the kernel lab on the newest alone: a ticket says nothing of who carries the records.
+// In the kernel lab never one direction alone: a ticket says nothing of who carries the records.
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

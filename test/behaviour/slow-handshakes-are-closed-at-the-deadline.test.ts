@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The deadline runs from accept and no byte moves it. Meanwhile others are served.
+// Not in the kernel lab: no session gets as far as its record engine.
 
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';

@@ -2,6 +2,7 @@
 // Runs alone: it measures memory. 2,000 clients shake hands in one burst; all are served; idle, they cost the worker under 1 KiB each
 // (docs/design.md section 1.6). Resident memory is used, which everyone may read: it grows at least as much as PSS does.
 // In the kernel lab on the newest alone: it is our own memory that is measured.
+// In the kernel lab never one direction alone: userspace needs the most memory, and natively has both.
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { residentBytes } from '../helpers/processes.ts';
