@@ -53,7 +53,7 @@ export function nativeSteps(): Step[] {
       .map((file) => basename(file, '.cc'))
       .map((name) => ({
         name: `fuzz corpus ${name}`,
-        command: [join(asan.directory, `fuzz-${name}`), `test/fuzz/corpus/${name}`],
+        command: [join(asan.directory, 'fuzz-replay'), name, `test/fuzz/corpus/${name}`],
         deadline: 120,
       })),
     {
