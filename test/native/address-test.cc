@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Without ThreadSanitizer: there is one thread.
 #include "net/address.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Without ThreadSanitizer: there is one thread.
 #include "record/aead.h"
 
 #include <doctest/doctest.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a listener agrees to: certificate by name, ALPN, versions and suites; and what it says to
 // bytes that are no handshake.
+// Without ThreadSanitizer: there is one thread.
 #include "handshake/context.h"
 
 #include <doctest/doctest.h>

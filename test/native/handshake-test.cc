@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Handshakes between OpenSSL's client and Handshake, in memory; then the extracted keys talk with
 // that same client, which is the oracle for both directions.
+// Without ThreadSanitizer: there is one thread.
 #include "handshake/handshake.h"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a keeper tells the keeper that it becomes.
+// Without ThreadSanitizer: there is one thread.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // KeyUpdates and alerts between OpenSSL's client and the record code under extracted keys.
+// Without ThreadSanitizer: there is one thread.
 #include <doctest/doctest.h>
 
 #include "meeting.h"

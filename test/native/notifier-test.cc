@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The socket of a service manager that reads late, or is none.
+// Without ThreadSanitizer: there is one thread.
 #include "keeper/notifier.h"
 
 #include <doctest/doctest.h>

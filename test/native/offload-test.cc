@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Which engine is chosen, over everything that it is chosen by.
+// Without ThreadSanitizer: there is one thread.
 #include "record/offload.h"
 
 #include <doctest/doctest.h>

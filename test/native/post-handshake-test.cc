@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Without ThreadSanitizer: there is one thread.
 #include <doctest/doctest.h>
 
 #include "record-oracle.h"

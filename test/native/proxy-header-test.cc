@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Expected bytes are written out by hand from doc/proxy-protocol.txt.
+// Without ThreadSanitizer: there is one thread.
 #include <doctest/doctest.h>
 
 #include <array>

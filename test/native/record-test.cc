@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One record: what goes over the wire, and every alert of RFC 8446 section 5 and RFC 5246 section
 // 6.2. Records to open are made by the oracle, records that were sealed are opened by it.
+// Without ThreadSanitizer: there is one thread.
 #include "record/record.h"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Expected bytes are those of RFC 8448 section 3, or derived a second way in record-oracle.h.
+// Without ThreadSanitizer: there is one thread.
 #include <doctest/doctest.h>
 
 #include <type_traits>
