@@ -9,6 +9,7 @@
 namespace ironsocket {
 
 Status TextToMemfd(const std::string& name, std::string_view text, UniqueFd* out) {
+  if (text.size() > kMaxMemfdText) return {EFBIG, "write"};
   UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return Status::FromErrno("memfd_create");
   for (size_t written = 0; written < text.size();) {

@@ -11,10 +11,11 @@
 
 namespace ironsocket {
 
-// Largest text that TextFromMemfd() reads back.
+// Largest text.
 inline constexpr size_t kMaxMemfdText = 16 << 20;
 
-// A sealed, close-on-exec memfd with `text`. `name` shows in /proc/PID/fd.
+// A sealed, close-on-exec memfd with `text`. `name` shows in /proc/PID/fd. EFBIG: larger than
+// kMaxMemfdText, so that nobody could read it.
 Status TextToMemfd(const std::string& name, std::string_view text, UniqueFd* out);
 
 // The whole text of a borrowed memfd, read from offset 0 without moving its file position. EFBIG:

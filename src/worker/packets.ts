@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What comes out of the channel between two processes, put together again. Neither side trusts the other to be sound: a worker reads
 // what clients send, and the other master may be of another version. Whatever comes, it is a whole message or a sentence that says
-// what is wrong with it, and no descriptor is left behind.
+// what is wrong with it, and no descriptor is left behind. A message that can't be read here is lost: that says nothing against the peer.
 import type { z } from 'zod';
 import { controlVersion } from '../control-version.ts';
 import { type Native, native } from '../native.ts';
+import { failure, log } from '../observe/log.ts';
 
 /** Descriptors that wait for their message; a plan with thousands of certificates has fewer. */
 const mostEarly = 32 * 1024;
@@ -63,9 +64,13 @@ export class Packets<Incoming extends { readonly type: string }> {
     try {
       packet = packetOf(this.#system.memfdToText({ fd }));
     } catch (error) {
-      packet = `a message can't be read: ${(error as Error).message}`;
+      // Who waits for it gives up in time; the peer's sessions must not end with it.
+      log('error', 'system_error', failure("a message of another process can't be read", error));
+      this.#closeAll([...this.#early.splice(0), ...rest]);
+      return;
+    } finally {
+      this.#system.closeFd({ fd });
     }
-    this.#system.closeFd({ fd });
     if (typeof packet === 'string') this.#refuse(packet, rest);
     else if (packet.type === 'memfd' || packet.type === 'fds') this.#refuse('a packet inside a message', rest);
     else this.#pass(packet, rest);

@@ -3,7 +3,9 @@
 // Not in the kernel lab: no session and no socket of a client.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { workerShapes } from '../../src/master/worker-shapes.ts';
 import { native } from '../../src/native.ts';
@@ -16,6 +18,8 @@ interface Message {
   readonly text?: string;
   readonly number?: number;
 }
+/** kMaxMemfdText in native/control/memfd.h. */
+const largestText = 16 << 20;
 type Received = [Message, readonly number[]];
 
 /** Two ends; `next` gives what the second receives, in order. */
@@ -142,6 +146,46 @@ test('a peer that talks nonsense is told of, whatever it says, and leaves no des
   await heard.promise;
   assert.is(errors.length, said.length + 1, errors.join('\n'));
   assert.is(files(), before);
+});
+
+test('a message that can not be read is lost, and those before and behind it are not', async (t) => {
+  const { a, b } = native.socketPair();
+  const came: string[] = [];
+  const last = Promise.withResolvers<void>();
+  const link = openLink<Message, Message>({
+    fd: b,
+    onMessage: ({ type }) => {
+      came.push(type);
+      if (type === 'last') last.resolve();
+    },
+    onMismatch: (error) => last.reject(new Error(error)),
+    onClose: () => {},
+  });
+  const channel = native.openChannel({ fd: a, onMessage: () => {}, onClose: () => {} });
+  t.after(() => {
+    channel.close();
+    link.close();
+  });
+  const packet = (type: string): string => JSON.stringify({ v: 1, type });
+  assert.throws(
+    () => native.textToMemfd({ name: 'test', text: 'x'.repeat(largestText + 1) }),
+    (error: NodeJS.ErrnoException) => error.code === 'EFBIG',
+  );
+  const directory = mkdtempSync(join(tmpdir(), 'ironsocket-test-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  // Sparse, so it costs nothing.
+  const file = openSync(join(directory, 'too-long'), 'w+');
+  ftruncateSync(file, largestText + 1);
+  const files = (): number => readdirSync('/proc/self/fd').length;
+  const before = files();
+  channel.send({ message: packet('first') });
+  channel.send({ message: packet('fds'), fds: [file, file] });
+  channel.send({ message: packet('memfd'), fds: [file, file] });
+  channel.send({ message: packet('last') });
+  await last.promise;
+  closeSync(file);
+  assert.equal(came, ['first', 'last']);
+  assert.is(files(), before - 1);
 });
 
 test('a worker refuses a master of another release, and ends', async () => {
