@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "log-output.h"
+#include "loop/clock.h"
 #include "loop/epoll.h"
+#include "loop/memory_wait.h"
 #include "loop/thread.h"
 #include "loop/timers.h"
 #include "relay/slab.h"
@@ -241,4 +243,28 @@ TEST_CASE("thread: has its name, and no signal reaches it") {
   sigset_t mask;
   pthread_sigmask(SIG_SETMASK, nullptr, &mask);
   CHECK_FALSE(sigismember(&mask, SIGTERM));
+}
+
+TEST_CASE("memory wait: each shortage is waited for a second, and then it is an error") {
+  const std::new_handler before = std::set_new_handler(WaitForMemory);
+  WaitForMemory();  // another shortage, of a thread that gets its memory
+  std::thread starved([] {
+    // As operator new does it.
+    const int64_t start = NowMs();
+    int calls = 0;
+    while (const std::new_handler handler = std::get_new_handler()) {
+      handler();
+      calls++;
+    }
+    CHECK(NowMs() - start >= 1'000);
+    CHECK(NowMs() - start < 10'000);
+    CHECK(calls > 1);
+    CHECK(calls < 300);  // it did not spin
+  });
+  starved.join();
+  std::set_new_handler(WaitForMemory);
+  WaitForMemory();
+  const bool still = std::get_new_handler() == WaitForMemory;
+  CHECK(still);  // the first one is long over
+  std::set_new_handler(before);
 }

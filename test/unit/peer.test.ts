@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What the two masters of an upgrade say to each other, where the other one is of a version that knows more.
+// What the two masters of an upgrade say to each other, where the other one is of a version that knows more, or ends in between.
 import { readdirSync } from 'node:fs';
+import { mock } from 'node:test';
 import * as assert from 'uvu/assert';
-import type { Keeper } from '../../src/master/keeper.ts';
+import type { Keeper, Role } from '../../src/master/keeper.ts';
 import type { Service } from '../../src/master/service.ts';
 import { native } from '../../src/native.ts';
 import { openCandidacy } from '../../src/upgrade/candidate.ts';
-import { peerName, type ToServing } from '../../src/upgrade/peer.ts';
+import { peerName, type ToCandidate, type ToServing } from '../../src/upgrade/peer.ts';
 import { openLink } from '../../src/worker/link.ts';
 import { test } from '../helpers/suite.ts';
 
@@ -29,4 +30,69 @@ test('a message of a type that a candidate does not know is dropped, with its de
   serving.send({ type: 'report', report: { outcome: 'committed' } });
   assert.equal(await reported.promise, { lastUpgrade: { outcome: 'committed' } });
   assert.is(files(), before);
+});
+
+/** A candidate that waits for its commit, and the serving master's end. */
+async function standing() {
+  const { a, b } = native.socketPair();
+  const dropped: string[] = [];
+  const keeper = {
+    held: new Map([[peerName, b]]),
+    drop: (name: string) => dropped.push(name),
+    ready: () => {},
+    onRole: (_: Role) => {},
+  };
+  const workers = { started: Promise.resolve(), serving: { id: 1, pid: process.pid } };
+  const ready = Promise.withResolvers<void>();
+  const serving = openLink<ToCandidate, ToServing>({
+    fd: a,
+    onMessage: ({ type }) => type === 'ready' && ready.resolve(),
+    ...{ onClose: () => {}, onMismatch: () => {} },
+  });
+  const stood = openCandidacy(keeper as unknown as Keeper).stand({ workers } as unknown as Service);
+  await ready.promise;
+  return { keeper, serving, stood, dropped };
+}
+
+/** With timers that only tick when they are told to. */
+async function timeless(body: () => Promise<void>): Promise<void> {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    await body();
+  } finally {
+    mock.timers.reset();
+  }
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test('a candidate serves at once where the other master ends around its commit, with all untold', async () => {
+  for (const first of ['commit', 'end'] as const) {
+    const { keeper, serving, stood, dropped } = await standing();
+    await timeless(async () => {
+      if (first === 'commit') keeper.onRole('serving');
+      serving.close();
+      while (dropped.length === 0) await turn();
+      if (first === 'end') keeper.onRole('serving');
+      assert.is(await stood, 0);
+    });
+    assert.equal(dropped, [peerName]);
+  }
+});
+
+test('a candidate serves in the end where the other master lives on and tells nothing', async (t) => {
+  const { keeper, serving, stood } = await standing();
+  t.after(() => serving.close());
+  await timeless(async () => {
+    keeper.onRole('serving');
+    let serves = false;
+    void stood.then(() => {
+      serves = true;
+    });
+    // The limit is set some turns later.
+    for (let i = 0; i < 10; i++) await turn();
+    assert.not.ok(serves);
+    mock.timers.tick(1_000);
+    assert.is(await stood, 0);
+  });
 });
