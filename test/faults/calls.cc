@@ -248,6 +248,12 @@ int ftruncate64(int fd, off64_t size) noexcept {
   return fault.hit ? Fail(fault.error) : real(fd, size);
 }
 
+int fallocate64(int fd, int mode, off64_t offset, off64_t size) {
+  REAL(fallocate64);
+  const Fault fault = Meet(faults::kFallocate, fd, 0, CALLER);
+  return fault.hit ? Fail(fault.error) : real(fd, mode, offset, size);
+}
+
 ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) {
   REAL(pwrite64);
   const Fault fault = Meet(faults::kPwrite, fd, 0, CALLER);

@@ -150,6 +150,8 @@ const overAnUpgrade = (['worker', 'master', 'keeper'] as const).flatMap((process
 
 const ofNewProcesses: readonly Case[] = [
   ...(['worker', 'master'] as const).flatMap((process) => [
+    // All pages of what processes share: one that were missing when it is used would be a SIGBUS.
+    ...each({ process, call: 'fallocate' }, 'none', 'EINTR', 'ENOSPC'),
     ...each({ process, call: 'mmap' }, 'none', 'ENOMEM'),
     ...each({ process, call: 'eventfd' }, 'none', 'EMFILE'),
     ...each({ process, call: 'pthread_create' }, 'none', 'EAGAIN'),

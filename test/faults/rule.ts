@@ -42,6 +42,7 @@ const calls = [
   'pthread_create',
   'fork',
   'malloc',
+  'fallocate',
 ] as const;
 export type Call = (typeof calls)[number];
 

@@ -43,6 +43,7 @@ enum Call : uint64_t {
   kThread,
   kFork,
   kMalloc,
+  kFallocate,
 };
 
 struct Fault {
