@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The addon as a module: its functions, and the end of its threads however the process or the
-// environment ends.
+// The addon as a module: its functions, and the end of its threads and channels however the process
+// or the environment ends.
 #include "addon.h"
 
 #include <cstdlib>
@@ -51,9 +51,9 @@ Living& LivingInstances() {
 
 // Node runs no cleanup hooks on process.exit(). OpenSSL's own exit handler, registered before this
 // one and so run after it, frees what running threads still use.
-void StopAtExit() {
+void EndAtExit() {
   std::lock_guard<std::mutex> lock(LivingInstances().mutex);
-  for (Instance* instance : LivingInstances().instances) instance->StopThreads();
+  for (Instance* instance : LivingInstances().instances) instance->End();
 }
 
 // A worker_thread ends, or main returned: threads first, then the handles of its loop, which Node
@@ -64,7 +64,7 @@ void CleanUp(napi_async_cleanup_hook_handle hook, void* data) {
     std::lock_guard<std::mutex> lock(LivingInstances().mutex);
     LivingInstances().instances.erase(instance);
   }
-  instance->StopThreads();
+  instance->End();
   instance->watchers.CloseAll([hook] { napi_remove_async_cleanup_hook(hook); });
 }
 
@@ -75,7 +75,7 @@ Napi::Object Init(Env env, Napi::Object exports) {
   env.SetInstanceData(instance);
   napi_add_async_cleanup_hook(env, CleanUp, instance, nullptr);
   static std::once_flag once;
-  std::call_once(once, [] { std::atexit(StopAtExit); });
+  std::call_once(once, [] { std::atexit(EndAtExit); });
   std::lock_guard<std::mutex> lock(LivingInstances().mutex);
   LivingInstances().instances.insert(instance);
   for (const auto& part :

@@ -15,9 +15,11 @@
 
 #include "control/arguments.h"
 #include "control/event_queue.h"
+#include "control/watched_channel.h"
 #include "control/watcher.h"
 #include "engine.h"
 #include "log/log.h"
+#include "loop/clock.h"
 
 namespace ironsocket {
 
@@ -38,10 +40,17 @@ struct Instance {
   Watchers watchers;
   std::unique_ptr<Log> log;
   std::set<std::shared_ptr<EngineHost>> engines;
+  std::vector<std::weak_ptr<WatchedChannel>> channels;
 
-  // Ends every thread. The log goes last: engines write to it until they are closed.
-  void StopThreads() {
+  // Ends every thread, and sends what still can be sent. The log goes last: engines write to it
+  // until they are closed.
+  void End() {
+    constexpr int64_t kLastWordsMs = 100;
     for (const auto& host : engines) host->engine->Close();
+    const int64_t until = NowMs() + kLastWordsMs;
+    for (const auto& each : channels) {
+      if (const auto channel = each.lock()) channel->Finish(until);
+    }
     log.reset();
   }
 };

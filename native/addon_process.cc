@@ -202,6 +202,9 @@ Value OpenChannel(const CallbackInfo& info) {
   auto channel = WatchedChannel::Open(&InstanceOf(info.Env()).watchers, UniqueFd(fd), message,
                                       closed, &status);
   if (!status.ok()) return Done(info, status);
+  auto& channels = InstanceOf(info.Env()).channels;
+  std::erase_if(channels, [](const auto& each) { return each.expired(); });
+  channels.push_back(channel);
   auto out = Napi::Object::New(info.Env());
   auto send = [channel](const CallbackInfo& call) { return SendOnChannel(call, channel.get()); };
   out.Set("send", Napi::Function::New(info.Env(), send));

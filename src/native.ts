@@ -201,8 +201,9 @@ export interface Engine {
 /** One end of an AF_UNIX SOCK_SEQPACKET pair: whole messages with descriptors, order kept, nothing lost while an end is held. */
 export interface Channel {
   /**
-   * Queues when the socket is full (ENOBUFS over 4,096 messages). At most 64 KiB (EMSGSIZE); longer texts travel as a memfd. Descriptors
-   * (at most 250) are borrowed: they are duplicated before send returns. A message for a peer that is gone is dropped.
+   * Queues when the socket is full or the machine short of something (ENOBUFS over 4,096 messages); what waits at the end of the process
+   * gets 100 ms more. At most 64 KiB (EMSGSIZE); longer texts travel as a memfd. Descriptors (at most 250) are borrowed: they are
+   * duplicated before send returns (EMFILE). A message for a peer that is gone is dropped.
    */
   send(options: { readonly message: string; readonly fds?: readonly number[] }): void;
   /** Stops reading and closes. onClose is not called. */
@@ -270,7 +271,7 @@ export interface Native {
   };
   /** Copies a file into a sealed memfd. */
   loadFile(options: { readonly path: string }): number;
-  /** memfd with the given text, and back. For configuration and state, never for secrets. */
+  /** memfd with the given text, and back; EFBIG over 16 MiB. For configuration and state, never for secrets. */
   textToMemfd(options: { readonly name: string; readonly text: string }): number;
   memfdToText(options: { readonly fd: number }): string;
 

@@ -5,13 +5,16 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
+#include "loop/clock.h"
 #include "net/rights.h"
 
 namespace ironsocket {
 namespace {
 
 constexpr int kSendBuffer = 256 * 1024;
-constexpr int kShortageMs = 10;
+constexpr int64_t kRetryMs = 10;
 
 // sendmsg(2) with the descriptors as SCM_RIGHTS. 0 or an errno.
 int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
@@ -55,7 +58,7 @@ Status Channel::Send(std::string_view message, std::span<const int> fds) {
   }
   if (waiting()) return Enqueue(message, fds);
   int error = SendMessage(fd_.get(), message, fds);
-  if (error == EAGAIN) return Enqueue(message, fds);
+  if (WaitsAfter(error)) return Enqueue(message, fds);
   if (error == 0 || PeerIsGone(error)) return {};
   return {error, "sendmsg"};
 }
@@ -72,22 +75,34 @@ Status Channel::Enqueue(std::string_view message, std::span<const int> fds) {
   return {};
 }
 
+bool Channel::WaitsAfter(int error) {
+  retry_at_.reset();
+  // There may be room then, so that whoever polled for that would try at once, again and again.
+  if (IsPassingForRights(error)) retry_at_ = NowMs() + kRetryMs;
+  return error == EAGAIN || retry_at_;
+}
+
 Status Channel::Flush() {
   while (!queue_.empty()) {
     std::vector<int> fds;
     for (const UniqueFd& fd : queue_.front().fds) fds.push_back(fd.get());
     int error = SendMessage(fd_.get(), queue_.front().message, fds);
-    if (error == EAGAIN) return {};
-    if (IsPassingForRights(error)) {
-      // There is room, so whoever calls would do so at once again; not for ever, and not at once.
-      ::poll(nullptr, 0, kShortageMs);
-      return {};
-    }
+    if (WaitsAfter(error)) return {};
     queue_.pop_front();
     if (PeerIsGone(error)) queue_.clear();
     if (error != 0 && !PeerIsGone(error)) return {error, "sendmsg"};
   }
   return {};
+}
+
+void Channel::Finish(int64_t until_ms) {
+  while (Flush(), waiting()) {
+    const int64_t now = NowMs();
+    if (now >= until_ms) return;
+    pollfd room{fd_.get(), POLLOUT, 0};
+    const int64_t wake_at = std::min(until_ms, retry_at_.value_or(until_ms));
+    ::poll(&room, retry_at_ ? 0 : 1, static_cast<int>(std::max<int64_t>(wake_at - now, 1)));
+  }
 }
 
 void Channel::Close() {

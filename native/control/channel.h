@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // One end of an AF_UNIX SOCK_SEQPACKET pair (unix(7)): whole messages with descriptors, in order.
 // It connects keeper, master and worker; what is in flight outlives the sender. Used by one thread;
-// never blocks.
+// only Finish() blocks.
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@ class Channel {
   // A message must fit into the socket's send buffer as a whole; larger texts travel as a memfd.
   static constexpr size_t kMaxMessage = 64 * 1024;
   static constexpr size_t kMaxFds = 250;       // below kMaxRights
-  static constexpr size_t kMaxQueued = 4'096;  // messages that wait for a peer that does not read
+  static constexpr size_t kMaxQueued = 4'096;  // messages that wait
 
   enum class Received {
     kMessage,
@@ -37,13 +38,19 @@ class Channel {
   explicit Channel(UniqueFd fd);
 
   int fd() const { return fd_.get(); }
-  // Sends, or queues while the socket is full. `fds` are borrowed. EMSGSIZE: over the limits;
-  // ENOBUFS: the queue is full. A message for a peer that is gone is dropped: Receive() tells of
-  // it.
+  // Sends, or queues while the socket is full or the machine short of something. `fds` are
+  // borrowed. EMSGSIZE: over the limits; ENOBUFS: the queue is full; EMFILE: no copy of `fds` can
+  // wait. A message for a peer that is gone is dropped: Receive() tells of it.
   Status Send(std::string_view message, std::span<const int> fds = {});
-  // Sends what is queued, as far as the socket takes it. Call when the descriptor is writable.
+  // Sends what is queued, as far as it goes.
   Status Flush();
+  // Sends what is queued, and waits for that up to `until_ms` of CLOCK_MONOTONIC: for an exit.
+  void Finish(int64_t until_ms);
   bool waiting() const { return !queue_.empty(); }
+  // Whether to Flush() as soon as the descriptor is writable; and when to without that, in
+  // milliseconds of CLOCK_MONOTONIC.
+  bool waits_for_room() const { return waiting() && !retry_at_; }
+  std::optional<int64_t> retry_at() const { return waiting() ? retry_at_ : std::nullopt; }
   // Closes the descriptor and forgets what is queued.
   void Close();
   // Takes the next message and its descriptors (close-on-exec).
@@ -55,9 +62,12 @@ class Channel {
     std::vector<UniqueFd> fds;
   };
   Status Enqueue(std::string_view message, std::span<const int> fds);
+  // Notes what `error` of sendmsg(2) makes us wait for. False: nothing that passes.
+  bool WaitsAfter(int error);
 
   UniqueFd fd_;
   std::deque<Queued> queue_;
+  std::optional<int64_t> retry_at_;  // of what waits for a shortage to pass
 };
 
 }  // namespace ironsocket

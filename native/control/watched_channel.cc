@@ -3,6 +3,10 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
+#include "loop/clock.h"
+
 namespace ironsocket {
 
 std::shared_ptr<WatchedChannel> WatchedChannel::Open(Watchers* watchers, UniqueFd fd,
@@ -32,6 +36,10 @@ Status WatchedChannel::Send(std::string_view message, std::span<const int> fds) 
   return status;
 }
 
+void WatchedChannel::Finish(int64_t until_ms) {
+  if (!closed()) channel_.Finish(until_ms);
+}
+
 void WatchedChannel::Close() {
   if (closed()) return;
   std::exchange(watcher_, nullptr)->Close();
@@ -41,7 +49,7 @@ void WatchedChannel::Close() {
 }
 
 void WatchedChannel::OnEvents(int events) {
-  if (events & UV_WRITABLE) {
+  if (channel_.waiting()) {
     // What can't be sent any more is lost with the peer, which reading shows.
     channel_.Flush();
     WatchWhatIsNeeded();
@@ -70,7 +78,10 @@ bool WatchedChannel::ReceiveOne() {
 }
 
 void WatchedChannel::WatchWhatIsNeeded() {
-  if (!closed()) watcher_->Watch(UV_READABLE | (channel_.waiting() ? UV_WRITABLE : 0));
+  if (closed()) return;
+  const std::optional<int64_t> retry_at = channel_.retry_at();
+  const int64_t timeout = retry_at ? std::max<int64_t>(0, *retry_at - NowMs()) : -1;
+  watcher_->Watch(UV_READABLE | (channel_.waits_for_room() ? UV_WRITABLE : 0), timeout);
 }
 
 }  // namespace ironsocket

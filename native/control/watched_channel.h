@@ -26,6 +26,8 @@ class WatchedChannel {
   bool closed() const { return watcher_ == nullptr; }
   // As Channel::Send(); ENOTCONN when closed.
   Status Send(std::string_view message, std::span<const int> fds);
+  // As Channel::Finish(); nothing when closed.
+  void Finish(int64_t until_ms);
   // Stops reading and closes; on_close is not called. Idempotent. Frees the callbacks.
   void Close();
 

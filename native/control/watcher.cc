@@ -14,14 +14,18 @@ Watcher* Watchers::Open(UniqueFd fd, Life life, std::function<void(int)> callbac
     delete watcher;
     return nullptr;
   }
-  watcher->poll_.data = watcher;
+  uv_timer_init(loop_, &watcher->timer_);  // can't fail
+  watcher->poll_.data = watcher->timer_.data = watcher;
   open_.insert(watcher);
   *error = watcher->Watch(UV_READABLE);
   if (*error != 0) {
     watcher->Close();
     return nullptr;
   }
-  if (life == Life::kBackground) uv_unref(reinterpret_cast<uv_handle_t*>(&watcher->poll_));
+  if (life == Life::kBackground) {
+    uv_unref(reinterpret_cast<uv_handle_t*>(&watcher->poll_));
+    uv_unref(reinterpret_cast<uv_handle_t*>(&watcher->timer_));
+  }
   return watcher;
 }
 
@@ -38,7 +42,12 @@ void Watchers::Closed(Watcher* watcher) {
   if (ended_ && closing_ == 0) done_();
 }
 
-int Watcher::Watch(int events) {
+int Watcher::Watch(int events, int64_t timeout_ms) {
+  uv_timer_stop(&timer_);
+  if (timeout_ms >= 0) {
+    auto ended = [](uv_timer_t* timer) { static_cast<Watcher*>(timer->data)->callback_(0); };
+    uv_timer_start(&timer_, ended, static_cast<uint64_t>(timeout_ms), 0);
+  }
   return uv_poll_start(&poll_, events, [](uv_poll_t* poll, int status, int ready) {
     auto* watcher = static_cast<Watcher*>(poll->data);
     watcher->callback_(status < 0 ? UV_READABLE : ready);
@@ -48,10 +57,12 @@ int Watcher::Watch(int events) {
 void Watcher::Close() {
   if (owner_->open_.erase(this) == 0) return;
   owner_->closing_ += 1;
-  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), [](uv_handle_t* handle) {
+  const auto closed = [](uv_handle_t* handle) {
     auto* watcher = static_cast<Watcher*>(handle->data);
-    watcher->owner_->Closed(watcher);
-  });
+    if (--watcher->handles_ == 0) watcher->owner_->Closed(watcher);
+  };
+  uv_close(reinterpret_cast<uv_handle_t*>(&timer_), closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
   // uv_close() has taken the descriptor out of the loop's epoll, which a shared description would
   // otherwise keep alive there.
   fd_.Reset();

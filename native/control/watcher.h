@@ -19,8 +19,9 @@ class Watchers;
 class Watcher {
  public:
   int fd() const { return fd_.get(); }
-  // Chooses UV_READABLE and/or UV_WRITABLE. 0 or a negative errno.
-  int Watch(int events);
+  // Chooses UV_READABLE and/or UV_WRITABLE; the callback gets 0 after `timeout_ms`, once, unless it
+  // is -1. 0 or a negative errno.
+  int Watch(int events, int64_t timeout_ms = -1);
   // Stops and closes the descriptor. The callback does not run again. Do not use the watcher
   // afterwards.
   void Close();
@@ -35,6 +36,8 @@ class Watcher {
   UniqueFd fd_;
   std::function<void(int)> callback_;
   uv_poll_t poll_{};
+  uv_timer_t timer_{};
+  int handles_ = 2;  // that libuv still uses
 };
 
 // All watchers of one Node environment.

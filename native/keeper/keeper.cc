@@ -76,6 +76,7 @@ int Keeper::Run() {
     if (becomes_next_) BecomeNext();
     if (Finished()) break;
     WaitForEvents();
+    TellWhatWaits();
     KillWhatHangs();
     notifier_->Tick();
     ComplainOfManager();
@@ -123,6 +124,7 @@ int Keeper::TimeoutMs() {
     if (master.pid == -1) bound(master.start_at);
     if (master.pid != -1 && !master.ready) bound(master.started_at + kReadyLimit);
     if (master.end_by) bound(*master.end_by);
+    if (master.channel && master.channel->retry_at()) bound(*master.channel->retry_at());
   }
   return until ? static_cast<int>(std::max<int64_t>(0, *until - NowMs())) : -1;
 }
@@ -130,15 +132,14 @@ int Keeper::TimeoutMs() {
 void Keeper::WaitForEvents() {
   std::vector<pollfd> fds{{signals_.get(), POLLIN, 0}};
   for (const Master& master : state_.masters) {
-    const short out = master.channel && master.channel->waiting() ? POLLOUT : 0;
     const int fd = master.channel ? master.channel->fd() : -1;
+    const short out = master.channel && master.channel->waits_for_room() ? POLLOUT : 0;
     fds.push_back({fd, static_cast<short>(POLLIN | out), 0});
   }
   if (::poll(fds.data(), fds.size(), TimeoutMs()) <= 0) return;
   size_t place = 1;
   // A candidate that is added meanwhile comes behind those that were polled.
   for (auto master = state_.masters.begin(); place < fds.size(); ++master, ++place) {
-    if ((fds[place].revents & POLLOUT) && master->channel) master->channel->Flush();
     if (fds[place].revents & (POLLIN | POLLHUP | POLLERR)) ReadMessages(&*master);
   }
   signalfd_siginfo info;

@@ -114,6 +114,8 @@ class Keeper {
 
   // words.cc
   void Tell(Master* master, const std::string& message, std::span<const int> fds = {});
+  void TellWhatWaits();
+  void ComplainOfMaster(const Status& status);
   void Notify(std::string lines);
   void ComplainOfManager();
   void Complain(std::string_view level, std::initializer_list<LogField> fields);

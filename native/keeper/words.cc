@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: MIT
-#include <poll.h>
 #include <unistd.h>
 
 #include <utility>
 
 #include "keeper/keeper.h"
-#include "net/rights.h"
 
 namespace ironsocket {
-namespace {
 
-constexpr int kRetryMs = 5;
-constexpr int kMostTries = 20;
-
-}  // namespace
-
-// A word that is missing leaves a master waiting: a shortage gets a moment to pass.
 void Keeper::Tell(Master* master, const std::string& message, std::span<const int> fds) {
   if (!master->channel) return;
-  Status status = master->channel->Send(message, fds);
-  for (int tries = 0; tries < kMostTries && IsPassingForRights(status.error); ++tries) {
-    ::poll(nullptr, 0, kRetryMs);
-    status = master->channel->Send(message, fds);
+  ComplainOfMaster(master->channel->Send(message, fds));
+}
+
+void Keeper::TellWhatWaits() {
+  for (Master& master : state_.masters) {
+    if (master.channel) ComplainOfMaster(master.channel->Flush());
   }
+}
+
+void Keeper::ComplainOfMaster(const Status& status) {
   if (status.ok()) return;
   Complain("error",
            {{"error_msg", "the master does not take messages"}, {"error_desc", Describe(status)}});

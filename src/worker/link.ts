@@ -9,16 +9,11 @@ import { type PacketOptions, Packets } from './packets.ts';
 const longestText = 32 * 1024;
 /** Below the kernel's limit of 253 a packet (unix(7), SCM_MAX_FD), with room for the memfd. */
 const mostDescriptors = 200;
-/** What says that the machine is short of something, not that the peer is gone. */
-const shortages = ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'ENOSPC'];
-const retryMs = 50;
-/** Messages that wait for a shortage to pass. */
-const mostWaiting = 1000;
 
 export interface Link<Outgoing> {
   /**
-   * Descriptors are borrowed. What is for a peer that is gone is dropped. A message without descriptors waits while the machine is short
-   * of something; with them it throws then (ENOBUFS, ETOOMANYREFS, EMFILE), and nothing of it has come.
+   * Descriptors are borrowed. What is for a peer that is gone is dropped. Throws when too much waits already (ENOBUFS), or when there is no
+   * descriptor for a long text, or for what has to wait (EMFILE): nothing of the message comes then.
    */
   send(message: Outgoing, fds?: readonly number[]): void;
   /** onClose is not called. */
@@ -47,9 +42,11 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
     onMessage: (text, fds) => packets.receive(text, fds),
     onClose,
   });
-  const sender = new Sender(channel, () => open);
+  const sender = new Sender(channel);
   return {
-    send: (message, fds = []) => sender.send(message, fds),
+    send: (message, fds = []) => {
+      if (open) sender.send(message, fds);
+    },
     close: () => {
       open = false;
       packets.close();
@@ -58,76 +55,36 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
   };
 }
 
-/** Keeps the order of messages, also of those that have to wait. */
 class Sender {
   readonly #channel: Channel;
-  readonly #isOpen: () => boolean;
-  readonly #waiting: { readonly type: string }[] = [];
-  #retry: NodeJS.Timeout | undefined;
-  /** Descriptors have gone ahead whose message has not followed yet; and it is that message which is being sent. */
+  /** Descriptors have gone ahead whose message has not followed: the rest of it could not be sent. */
   #ahead = false;
-  #going = false;
 
-  constructor(channel: Channel, isOpen: () => boolean) {
+  constructor(channel: Channel) {
     this.#channel = channel;
-    this.#isOpen = isOpen;
   }
 
   send(message: { readonly type: string }, fds: readonly number[]): void {
-    if (!this.#isOpen()) return;
-    try {
-      this.#sendWaiting();
-      this.#sendNow(message, fds);
-    } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      if (fds.length > 0 || !shortages.includes(code) || this.#waiting.length >= mostWaiting) throw error;
-      this.#waiting.push(message);
-      this.#later();
-    }
-  }
-
-  #sendWaiting(): void {
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      this.#sendNow(next, []);
-      this.#waiting.shift();
-    }
-  }
-
-  #later(): void {
-    this.#retry ??= setTimeout(() => {
-      this.#retry = undefined;
-      if (!this.#isOpen()) return;
-      try {
-        this.#sendWaiting();
-      } catch {
-        this.#later();
-      }
-    }, retryMs);
-  }
-
-  #sendNow(message: { readonly type: string }, fds: readonly number[]): void {
-    this.#going = false;
+    let fresh = this.#ahead;
+    const put = (packet: { readonly type: string }, some: readonly number[]): void => {
+      this.#channel.send({ message: encode({ ...packet, ...(fresh ? { fresh } : {}) }), fds: some });
+      fresh = false;
+      this.#ahead = packet.type === 'fds';
+    };
     let rest = fds;
     for (; rest.length > mostDescriptors; rest = rest.slice(mostDescriptors)) {
-      this.#put({ type: 'fds' }, rest.slice(0, mostDescriptors));
+      put({ type: 'fds' }, rest.slice(0, mostDescriptors));
     }
     if (Buffer.byteLength(encode(message)) <= longestText) {
-      this.#put(message, rest);
+      put(message, rest);
       return;
     }
     const memfd = native.textToMemfd({ name: 'ironsocket-message', text: encode(message) });
     try {
-      this.#put({ type: 'memfd' }, [memfd, ...rest]);
+      put({ type: 'memfd' }, [memfd, ...rest]);
     } finally {
       native.closeFd({ fd: memfd });
     }
-  }
-
-  #put(packet: { readonly type: string }, fds: readonly number[]): void {
-    // Where one of these failed, what had gone before it is at the peer.
-    const fresh = this.#ahead && !this.#going;
-    this.#channel.send({ message: encode({ ...packet, ...(fresh ? { fresh } : {}) }), fds });
-    this.#ahead = this.#going = packet.type === 'fds';
   }
 }
 

@@ -112,3 +112,13 @@ test(`${engine.label}: what a worker can not tell its master at once it tells la
   assert.equal({ committed, hits, ...round.endings }, { committed: true, hits: 3, whole: 8, refused: 0, cut: 0 });
   assert.equal(round.faults, []);
 });
+
+test(`${engine.label}: the last word of a worker that can not be said at once is said before it ends`, async () => {
+  const { proxy, seam } = scene;
+  const from = proxy.log.lines.length;
+  // All that a worker without sessions says when it is told to drain is that it has.
+  seam.arm({ call: 'sendmsg', how: 'ENOBUFS', place: 'local' }, { first: 1, most: 3 });
+  process.kill(proxy.keeperPid, 'SIGTERM');
+  const { reason } = await proxy.log.waitFor({ event: 'worker', worker_state: 'dead' }, { from });
+  assert.equal({ reason, hits: seam.disarm().hits }, { reason: 'drained', hits: 3 });
+});

@@ -88,8 +88,8 @@ test('a peer that does not read is told of, and what was taken arrives', async (
   const { sent, failure } = fill(a);
   assert.is(failure?.code, 'ENOBUFS');
   assert.is(failure?.syscall, 'sendmsg');
-  // A shortage of the machine is no reason to throw: so many wait behind what the channel takes.
-  assert.ok(sent > 4_096 + 1_000);
+  // What is sent, and what waits.
+  assert.ok(sent > 4_096);
   for (let i = 0; i < sent; i++) assert.is((await next())[0].number, i);
 });
 
@@ -98,7 +98,7 @@ test("descriptors whose message could not follow are not the next one's", async 
   const { a, next, close } = pair();
   t.after(first.close);
   t.after(close);
-  const room = fill(first.a).sent - 1_000;
+  const room = fill(first.a).sent;
   fill(a, room - 1);
   const fd = native.textToMemfd({ name: 'test', text: 'mine' });
   const other = native.textToMemfd({ name: 'test', text: 'not mine' });

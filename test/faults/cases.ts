@@ -144,6 +144,7 @@ function files(process: ProcessName): Case[] {
 
 const overAnUpgrade = (['worker', 'master', 'keeper'] as const).flatMap((process) => [
   ...talk(process),
+  ...many(each({ process, call: 'sendmsg', ...local }, 'none', 'ENOBUFS')),
   ...files(process),
   ...each({ process, call: 'socketpair' }, 'none', 'EMFILE', 'ENOBUFS'),
 ]);
