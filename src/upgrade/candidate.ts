@@ -152,8 +152,13 @@ function obey(
     case 'take': {
       const taker = workers.serving;
       if (taker !== undefined) tally.moving(message.donor, taker.id);
-      workers.take(fds, message.pauseAt);
-      books.took = true;
+      try {
+        workers.take(fds, message.pauseAt);
+        books.took = true;
+      } catch (error) {
+        // The other worker sees that nobody has the other ends, and gives up.
+        log('error', 'system_error', failure('the worker can not be told of the sessions', error));
+      }
       return [];
     }
     case 'report':

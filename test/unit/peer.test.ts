@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // What the two masters of an upgrade say to each other, where the other one is of a version that knows more, or ends in between.
-import { readdirSync } from 'node:fs';
 import { mock } from 'node:test';
 import * as assert from 'uvu/assert';
 import type { Keeper, Role } from '../../src/master/keeper.ts';
@@ -11,26 +10,41 @@ import { peerName, type ToCandidate, type ToServing } from '../../src/upgrade/pe
 import { openLink } from '../../src/worker/link.ts';
 import { test } from '../helpers/suite.ts';
 
-test('a message of a type that a candidate does not know is dropped, with its descriptors', async (t) => {
+/** A candidate of which only this is there, and the link to it; `reported` settles with what it notes of the report. */
+function candidateWith(workers: object) {
   const { a, b } = native.socketPair();
   const reported = Promise.withResolvers<object>();
   const state = { update: (change: object) => reported.resolve(change) };
-  const workers = { started: new Promise(() => {}) };
   const keeper = { held: new Map([[peerName, b]]), drop: () => {} };
-  void openCandidacy(keeper as unknown as Keeper).stand({ state, workers } as unknown as Service);
-  const serving = openLink<{ readonly type: string; readonly report?: object }, ToServing>({
+  const service = { state, workers: { started: new Promise(() => {}), ...workers } };
+  void openCandidacy(keeper as unknown as Keeper).stand(service as unknown as Service);
+  const serving = openLink<{ readonly type: string; readonly donor?: number; readonly report?: object }, ToServing>({
     ...{ fd: a, onMessage: () => {}, onClose: () => {}, onMismatch: () => {} },
   });
-  t.after(() => serving.close());
-  const files = () => readdirSync('/proc/self/fd').length;
-  const before = files();
-  const own = native.socketPair();
-  serving.send({ type: 'of-a-later-version' }, [own.a, own.b]);
-  for (const fd of [own.a, own.b]) native.closeFd({ fd });
-  serving.send({ type: 'report', report: { outcome: 'committed' } });
-  assert.equal(await reported.promise, { lastUpgrade: { outcome: 'committed' } });
-  assert.is(files(), before);
-});
+  return { serving, reported: reported.promise };
+}
+
+const report = { type: 'report', report: { outcome: 'committed' } };
+
+for (const [what, message] of [
+  ['a message of a type that a candidate does not know', { type: 'of-a-later-version' }],
+  ['what a candidate can not pass on to its worker', { type: 'take', donor: 1 }],
+] as const) {
+  test(`${what} is dropped, with its descriptors`, async (t) => {
+    const take = () => {
+      throw new Error('no room for descriptors');
+    };
+    const { serving, reported } = candidateWith({ serving: undefined, take });
+    t.after(() => serving.close());
+    const { a, b } = native.socketPair();
+    const closed = new Promise<void>((resolve) => native.openChannel({ fd: a, onMessage: () => {}, onClose: resolve }));
+    serving.send(message, [b]);
+    native.closeFd({ fd: b });
+    serving.send(report);
+    assert.equal(await reported, { lastUpgrade: { outcome: 'committed' } });
+    await closed;
+  });
+}
 
 /** A candidate that waits for its commit, and the serving master's end. */
 async function standing() {
