@@ -3,7 +3,9 @@
 
 #include <uv.h>
 
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 
 namespace ironsocket {
 namespace {
@@ -27,10 +29,12 @@ void ThrowCoded(napi_env env, const char* code, const std::string& message) {
 }
 
 void ThrowStatus(napi_env env, const Status& status, const std::string& subject) {
-  // libuv's error numbers are negative errnos on Linux.
-  std::string code = uv_err_name(-status.error);
-  std::string message =
-      std::string(status.syscall) + " " + code + ": " + uv_strerror(-status.error);
+  // libuv's error numbers are negative errnos on Linux. It has no name for this one, which
+  // sendmsg(2) with descriptors fails with.
+  const bool too_many = status.error == ETOOMANYREFS;
+  const std::string code = too_many ? "ETOOMANYREFS" : uv_err_name(-status.error);
+  const char* text = too_many ? std::strerror(ETOOMANYREFS) : uv_strerror(-status.error);
+  const std::string message = std::string(status.syscall) + " " + code + ": " + text;
   napi_value error = NewError(env, code, subject.empty() ? message : message + " " + subject);
   napi_value number = nullptr;
   napi_create_int32(env, -status.error, &number);
