@@ -66,30 +66,40 @@ export class Tally {
     }
   }
 
-  /** Makes the page of a worker that is about to start. */
+  /** Makes the page of a worker that is about to start. Where it or started() throws, ended() is to be called all the same. */
   open(id: number, threads: number): void {
     const fd = native.makeCounters({ names: counterNames, threads });
-    this.#keeper.put(pageName(id), fd);
     this.#pages.set(id, { fd, pid: 0, pidfd: -1, stopWatching: () => {} });
+    this.#keeper.put(pageName(id), fd);
   }
 
   /** The process that counts in it. */
   started(id: number, pid: number): void {
     const pidfd = native.pidfdOpen({ pid });
-    this.#keeper.put(pidfdName(id, pid), pidfd);
+    try {
+      this.#keeper.put(pidfdName(id, pid), pidfd);
+    } catch (error) {
+      native.closeFd({ fd: pidfd });
+      throw error;
+    }
     this.#follow(id, pid, pidfd);
   }
 
-  /** A worker of another master; both descriptors are taken. */
+  /** A worker of another master; both descriptors are taken, also where it throws. */
   add(id: number, pid: number, page: number, pidfd: number): void {
     if (this.#pages.has(id) || this.#ended.has(id)) {
       for (const fd of [page, pidfd]) native.closeFd({ fd });
       return;
     }
-    this.#keeper.put(pageName(id), page);
-    this.#keeper.put(pidfdName(id, pid), pidfd);
-    this.#pages.set(id, { fd: page, pid: 0, pidfd: -1, stopWatching: () => {} });
-    this.#follow(id, pid, pidfd);
+    this.#pages.set(id, { fd: page, pid, pidfd, stopWatching: () => {} });
+    try {
+      this.#keeper.put(pageName(id), page);
+      this.#keeper.put(pidfdName(id, pid), pidfd);
+      this.#follow(id, pid, pidfd);
+    } catch (error) {
+      this.#drop(id);
+      throw error;
+    }
   }
 
   /** Its process has ended, or there was none: what it has counted stays. */

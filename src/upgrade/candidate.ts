@@ -139,14 +139,12 @@ function obey(
       if (ticketKeysRotatedAtMs !== undefined) state.update({ ticketKeysRotatedAtMs });
       for (const [index, { id, pid }] of message.workers.entries()) {
         const [page, pidfd] = fds.slice(2 * index, 2 * index + 2);
-        if (page !== undefined && pidfd !== undefined) tally.add(id, pid, page, pidfd);
+        if (page !== undefined && pidfd !== undefined) unlessShort(() => tally.add(id, pid, page, pidfd));
       }
       for (const { id, counters } of message.ended ?? []) tally.addEnded(id, knownCounters(counters));
       books.known = { from, trigger };
-      books.donor = Witness.of(
-        tally,
-        message.workers.find(({ id }) => id === message.donor),
-      );
+      const donor = message.workers.find(({ id }) => id === message.donor);
+      books.donor = unlessShort(() => Witness.of(tally, donor));
       return fds;
     }
     case 'take': {
@@ -168,6 +166,16 @@ function obey(
     default:
       // A version that knows more may say it.
       return [];
+  }
+}
+
+/** What can't be followed for want of a descriptor is missing in reports, and nothing more. */
+function unlessShort<T>(follow: () => T): T | undefined {
+  try {
+    return follow();
+  } catch (error) {
+    log('error', 'system_error', failure("can't follow a worker of the other master", error));
+    return undefined;
   }
 }
 
