@@ -5,8 +5,10 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ask } from '../../src/admin/client.ts';
+import { exitCodes } from '../../src/errors.ts';
 import { within } from '../../src/time-limit.ts';
 import { type Engine, isKernel } from '../helpers/engines.ts';
+import type { LogLine } from '../helpers/log-lines.ts';
 import { descendants, isAlive, residentBytes, settledFiles } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { edit, reload } from '../helpers/reload.ts';
@@ -27,6 +29,8 @@ const leaveLimitMs = 10_000 * timeFactor;
 const upgradeLimitMs = 30_000 * timeFactor;
 /** Lines a round may write besides those that each session has; an upgrade has some. */
 const moreLines = 60;
+/** What the keeper says of one that serves or leaves. */
+const mastersEnd = 'the master died and is started again';
 
 export interface Round {
   readonly endings: Readonly<Record<Ending, number>>;
@@ -172,6 +176,10 @@ export class Scene {
       const told = log.waitFor({ client_port: visit.port, reason: /./ }, { from, ms: 1_000 });
       await told.catch(() => faults.push(`the log does not tell of the end of port ${visit.port}`));
     }
+    // An exception that nobody has caught.
+    const died = (line: LogLine) =>
+      line.error_msg === mastersEnd && line.error_desc === `exit code ${exitCodes.internal}`;
+    if (log.lines.slice(from).some(died)) faults.push('a master ended with an internal error');
     const others = log.lines.slice(from).filter(({ client_port }) => client_port === undefined);
     if (others.length > moreLines) faults.push(`${others.length} lines in the log`);
     return faults;
