@@ -19,6 +19,8 @@ process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));
 // Test files that run side by side share one set of certificates.
 process.env.IRONSOCKET_TEST_CERTIFICATES = join(temporary, 'certificates');
 execFileSync(node, ['test/helpers/certificates.ts']);
+// Node starts many times: a quarter of what it does then.
+process.env.NODE_COMPILE_CACHE = join(temporary, 'compile-cache');
 
 const cores = availableParallelism();
 const wanted = process.argv.slice(2);
@@ -146,8 +148,7 @@ function labEnvironment(): string[] {
   return [
     'IRONSOCKET_TEST_TIME_FACTOR=5',
     'IRONSOCKET_TEST_BULK_MIB=16',
-    // Node starts many times, and slowly.
-    `NODE_COMPILE_CACHE=${join(temporary, 'compile-cache')}`,
+    `NODE_COMPILE_CACHE=${process.env.NODE_COMPILE_CACHE}`,
     `IRONSOCKET_TEST_CERTIFICATES=${process.env.IRONSOCKET_TEST_CERTIFICATES}`,
   ];
 }
