@@ -55,6 +55,7 @@ export function nativeSteps(): Step[] {
         name: `fuzz corpus ${name}`,
         command: [join(asan.directory, 'fuzz-replay'), name, `test/fuzz/corpus/${name}`],
         deadline: 120,
+        after: buildName(asan.sanitize),
       })),
     {
       name: 'native tests of speed',
@@ -74,6 +75,7 @@ function nativeTests({ directory, sanitize }: typeof asan): Step {
     deadline: 240,
     count: doctestCounts,
     env,
+    after: buildName(sanitize),
   };
 }
 
@@ -89,10 +91,14 @@ function build(directory: string, sanitize: string, targets: string): NativeBuil
   const configure = `cmake -S native -B ${directory} -DSANITIZE=${sanitize} -DCMAKE_BUILD_TYPE=RelWithDebInfo`;
   const make = `cmake --build ${directory} -j ${availableParallelism()} --target ${targets}`;
   const step = {
-    name: `native build (${sanitize || 'no sanitizer'})`,
+    name: buildName(sanitize),
     command: ['nice', 'bash', '-c', `${configure} && ${make}`],
     deadline: 900,
     needs: ['cmake', 'g++'],
   };
   return { directory, step };
+}
+
+function buildName(sanitize: string): string {
+  return `native build (${sanitize || 'no sanitizer'})`;
 }

@@ -49,7 +49,7 @@ const built = new Map(builds.map(({ name }) => [name, Promise.withResolvers<void
 fetchKernels(new Set(lab.map(({ kernel }) => kernel)));
 const waiting = steps.filter((step) => !step.alone);
 const others = waiting.filter((step) => !isNative(step));
-await Promise.all([runAll([...builds, ...waiting.filter(isNative)], 1), runOthers()]);
+await Promise.all([runAll(builds, 1), runAll(waiting.filter(isNative), 1), runOthers()]);
 await runAll(
   steps.filter((step) => step.alone),
   1,
