@@ -105,12 +105,15 @@ async function moveAll({ proxy, engine }: Setting, { moved, handshakes }: Expect
   assert.ok(sessions.engines[key] > moved / 2, JSON.stringify(sessions));
 }
 
+/** A line of the log about a client. Clients of different listeners may have the same port. */
+function told({ log }: RunningProxy, subevent: string, client: RawTlsClient) {
+  return log.waitFor({ event: 'proxy', subevent, client_port: client.port, listen_port: client.listenPort });
+}
+
 /** What the log told of a session when it came, against what it tells at its end. */
-async function checkEnd({ log }: RunningProxy, client: RawTlsClient, lived: number): Promise<void> {
-  // Clients of different listeners may have the same port.
-  const ports = { client_port: client.port, listen_port: client.listenPort };
-  const end = await log.waitFor({ event: 'proxy', subevent: 'client_disconnect', ...ports });
-  const start = await log.waitFor({ event: 'proxy', subevent: 'client_connect', ...ports });
+async function checkEnd(proxy: RunningProxy, client: RawTlsClient, lived: number): Promise<void> {
+  const end = await told(proxy, 'client_disconnect', client);
+  const start = await told(proxy, 'client_connect', client);
   assert.is(end.connection_id, start.connection_id);
   assert.is(end.reason, 'closed');
   assert.is(end.bytes_from_client, String(client.payloadOut));
@@ -153,6 +156,9 @@ for (const setting of await Promise.all(engines.map(settingOf))) {
     });
     await Promise.all(opening);
     accepted = talk.accepted();
+    // A worker that leaves waits for its log for 200 ms, and we may have much to do.
+    const clients = all.map(({ living }) => living.client).filter((client) => client !== undefined);
+    await Promise.all(clients.map((client) => told(proxy, 'client_connect', client)));
   });
 
   test(`${label}: all move, and what was in its handshake follows`, async () => {

@@ -30,7 +30,7 @@ function candidate() {
 }
 
 /** Where nobody dies it passes; until then a slow machine has to start a version beside a stream. */
-const timeout = `${2 + timeFactor}s`;
+const timeout = `${2 + 2 * timeFactor}s`;
 const before = ['master', 'worker', 'nobody'] as const;
 const both = ['candidate', 'newWorker', ...before] as const;
 const victims = { preflight: before, spawning: both, switching: both };
