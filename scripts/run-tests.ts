@@ -12,6 +12,7 @@ import { kernelTests, nativeBuilds, nativeSteps, withSanitizer } from './native-
 import { type Counts, runStep, type Step, testFile } from './run-step.ts';
 
 const node = process.execPath;
+const notInLab = 'Not in the kernel lab';
 const bin = 'node_modules/.bin';
 const temporary = mkdtempSync(join(tmpdir(), 'ironsocket-tests-'));
 process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));
@@ -100,19 +101,19 @@ function testFiles(...directories: string[]): Step[] {
 }
 
 /**
- * Natively, with the userspace engine. What measures and what is about processes runs as it is; the rest with sanitizers instead, since
- * it runs as it is in the kernel lab. They come last: until then their builds take the time that the others leave. A file that they can
- * say nothing about says so: `// Without sanitizers: WHY`; one about processes for which they run as well: `// Also with sanitizers: WHY`.
+ * Natively, with the userspace engine. What measures and what is about processes runs as it is; the rest with sanitizers, and as it is
+ * only where the kernel lab does not do that. They come last: until then their builds take the time that the others leave. A file that
+ * they can say nothing about says so: `// Without sanitizers: WHY`; one about processes for which they run as well: `// Also with
+ * sanitizers: WHY`.
  */
 function behaviourSteps(): Step[] {
   const steps = testFiles('test/behaviour').map((step) => ({ ...step, env: { IRONSOCKET_TEST_ENGINES: 'userspace' } }));
-  const says = ({ name }: Step, mark: string): boolean =>
-    readFileSync(name, 'utf8').includes(`\n// ${mark} sanitizers: `);
+  const says = ({ name }: Step, mark: string): boolean => hasMark(readFileSync(name, 'utf8'), mark);
   const isPlain = (step: Step): boolean =>
-    step.alone === true || step.name.includes('/process-') || says(step, 'Without');
-  const sanitized = steps.filter((step) => !isPlain(step) || says(step, 'Also with'));
+    step.alone === true || step.name.includes('/process-') || says(step, 'Without sanitizers');
+  const sanitized = steps.filter((step) => !isPlain(step) || says(step, 'Also with sanitizers'));
   return [
-    ...steps.filter(isPlain),
+    ...steps.filter((step) => isPlain(step) || says(step, notInLab)),
     ...sanitized.map((step) => withSanitizer(step, 'address')),
     ...sanitized.map((step) => withSanitizer(step, 'thread')),
   ];
@@ -121,7 +122,8 @@ function behaviourSteps(): Step[] {
 /**
  * On the newest kernel with both directions or one alone; on 6.1, where user-mode-linux is half as fast, one alone only where that
  * differs, because 6.1 can't change keys; and not the files that leave the choice to `auto`, which for that reason gives TLS 1.3 to
- * userspace there, as natively. A file with nothing to show in one of these says so by a mark with its reason.
+ * userspace there, as natively. A file with nothing to show in one of these says so with its reason: `// Not in the kernel lab: WHY`,
+ * `// In the kernel lab on the newest alone: WHY`, `// In the kernel lab never one direction alone: WHY`.
  */
 function labTests(): LabTest[] {
   const every = 'kernel,kernel-tx,kernel-rx';
@@ -131,16 +133,21 @@ function labTests(): LabTest[] {
     tests.push({ kernel, file: kernelTests, engines: every });
     for (const file of behaviour) {
       const source = readFileSync(file, 'utf8');
-      const says = (mark: string): boolean => source.includes(`\n// ${mark}: `);
+      const says = (mark: string): boolean => hasMark(source, mark);
       const isAuto = !/helpers\/(variants|engines)\.ts/.test(source);
       const isNewest = isAuto || says('In the kernel lab on the newest alone');
-      if (says('Not in the kernel lab') || (kernel === '6.1' && isNewest)) continue;
+      if (says(notInLab) || (kernel === '6.1' && isNewest)) continue;
       const isWhole = says('In the kernel lab never one direction alone');
       const isOlder = kernel === '6.1' && !file.includes('key-update');
       tests.push({ kernel, file, engines: isWhole || isOlder ? 'kernel' : every });
     }
   }
   return tests;
+}
+
+/** Marks stand in the head of a test file, each on a line that begins with it. */
+function hasMark(source: string, mark: string): boolean {
+  return source.includes(`\n// ${mark}: `);
 }
 
 /** For tests inside the lab. Its one CPU has slow system calls, and the AES of its kernel is plain C. */
