@@ -44,7 +44,10 @@ function holderOf(inodes: readonly string[]): Holder | undefined {
   );
   if (pid === undefined) return undefined;
   const command = read(`/proc/${pid}/cmdline`).split('\0');
-  const own = command.some((word) => /\/(?:dist|src)\/(?:master|worker)\/main\.[jt]s$/.test(word));
+  // As keeper, master and worker call themselves; the other is what a process is until it has done so.
+  const own =
+    command[0]?.startsWith('ironsocket: ') === true ||
+    command.some((word) => /\/(?:dist|src)\/(?:master|worker)\/main\.[jt]s$/.test(word));
   return { pid: Number(pid), name: own ? 'ironsocket' : read(`/proc/${pid}/comm`).trim(), own };
 }
 

@@ -137,7 +137,7 @@ for (const variant of all) {
     await Promise.all(
       sessions.map(async ({ what, reason, end, session }) => {
         await end(session, variant);
-        const line = await proxy.sessionEnd(session.client.port);
+        const line = await proxy.sessionEnd(session.client.port, session.client.listenPort);
         assert.is(line.reason, reason, what);
       }),
     );

@@ -55,8 +55,8 @@ export interface RunningProxy {
   readonly keeperPid: number;
   readonly masterPid: () => number;
   readonly workerPid: () => number;
-  /** The last log line of the session of the client with this port. */
-  readonly sessionEnd: (clientPort: number | undefined) => Promise<LogLine>;
+  /** The last log line of the session of the client with this port; clients of two listeners may have the same. */
+  readonly sessionEnd: (clientPort: number | undefined, listenPort?: number) => Promise<LogLine>;
   /**
    * Throws when sessions that have ended have left anything (leaks.ts); then TERM, waits, and throws unless the exit code is 0 and no
    * process is left. Sessions with an end in this process are ended first.
@@ -129,8 +129,10 @@ export function spawnProxy(args: readonly string[], options: SpawnOptions = {}):
     keeperPid: child.pid ?? 0,
     masterPid: () => lastPid({ process_type: 'master' }, 'pid'),
     workerPid: () => lastPid({ event: 'worker', worker_state: 'spawned' }, 'worker_pid'),
-    sessionEnd: (clientPort) =>
-      log.waitFor({ event: 'proxy', subevent: 'client_disconnect', client_port: clientPort ?? -1 }),
+    sessionEnd: (clientPort, listenPort) => {
+      const ports = { client_port: clientPort ?? -1, ...(listenPort === undefined ? {} : { listen_port: listenPort }) };
+      return log.waitFor({ event: 'proxy', subevent: 'client_disconnect', ...ports });
+    },
     stop: async () => {
       const pids = descendants(child.pid ?? 0);
       const looks = options.leaks !== false && runs();

@@ -268,17 +268,24 @@ test('a port that the running ironsocket has is only a warning, but to one that 
   mkdirSync(path('dist/master'), { recursive: true });
   const script =
     "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
-  writeFileSync(path('dist/master/main.js'), script);
-  const master = spawn(process.execPath, [path('dist/master/main.js')], { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => master.kill('SIGKILL'));
-  const [port] = await once(master.stdout, 'data');
-  const address = `127.0.0.1:${String(port).trim()}`;
-  assert.equal(faults(load('--listen', address), true), [
-    `~--listen: ${address} is in use by ironsocket itself (pid ${master.pid})`,
-  ]);
-  assert.equal(faults(load('--listen', address), true, true), [
-    `--listen: ${address} is in use by ironsocket itself (pid ${master.pid})`,
-  ]);
+  const main = path('dist/master/main.js');
+  writeFileSync(main, script);
+  const other = path('other.js');
+  writeFileSync(other, script);
+  // At its start, before an upgrade and after one.
+  for (const [argv0, ...args] of [
+    ['node', main],
+    ['ironsocket: keeper', other, main],
+    ['ironsocket: keeper', other],
+  ]) {
+    const running = spawn(process.execPath, args, { argv0, stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => running.kill('SIGKILL'));
+    const [port] = await once(running.stdout, 'data');
+    const address = `127.0.0.1:${String(port).trim()}`;
+    const told = `--listen: ${address} is in use by ironsocket itself (pid ${running.pid})`;
+    assert.equal(faults(load('--listen', address), true), [`~${told}`]);
+    assert.equal(faults(load('--listen', address), true, true), [told]);
+  }
 });
 
 test('a unix socket in use, a path that is no socket, a directory that is not there', async (t) => {
