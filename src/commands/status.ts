@@ -32,10 +32,10 @@ export function statusText(status: Status): string {
   const { master, worker, sessions } = status;
   const workerText = worker === null ? 'none at work' : `worker ${worker.pid} (number ${worker.id})`;
   const rows: (readonly [string, string])[] = [
-    ['ironsocket', `${status.version}, ${status.state} for ${durationText(status.uptime_s)}`],
+    ['ironsocket', `${status.version}, ${stateText(status)}`],
     ['runs on', `Node ${status.node}, OpenSSL ${status.openssl}, Linux ${status.kernel}`],
     ['generation', `${status.generation}, revision ${status.revision} of the configuration`],
-    ['processes', `${status.pid}, master ${master.pid}, ${workerText}`],
+    ['processes', `keeper ${status.pid}, master ${master.pid}, ${workerText}`],
     ['configuration', status.config ?? 'flags'],
     ['control', status.control ?? 'off'],
     ...status.listeners.map(({ name, addresses, backend }) => {
@@ -53,6 +53,12 @@ export function statusText(status: Status): string {
     ...movedRows(status.last_upgrade?.sessions),
   ];
   return rows.map(([title, text]) => `${title.padEnd(15)} ${text}\n`).join('');
+}
+
+function stateText({ state, drain_left_s: left, uptime_s: uptime }: Status): string {
+  // A service of an earlier version does not tell.
+  if (typeof left !== 'number') return `${state} for ${durationText(uptime)}`;
+  return `stopping: sessions have ${durationText(left)} to end; here for ${durationText(uptime)}`;
 }
 
 function directionText({ kernel, userspace }: { readonly kernel: number; readonly userspace: number }): string {

@@ -17,6 +17,8 @@ export interface Status {
   /** 1, and one more with every upgrade. */
   readonly generation: number;
   readonly state: 'serving' | 'stopping';
+  /** Seconds that sessions still have to end; null: it serves. */
+  readonly drain_left_s: number | null;
   /** Of the keeper: what systemd and pid files know. */
   readonly pid: number;
   readonly master: { readonly pid: number; readonly restarts: number };
@@ -75,6 +77,7 @@ export function statusOf(service: Service): Status {
     kernel: release(),
     generation: keeper.generation,
     state: drainUntilMs === undefined ? 'serving' : 'stopping',
+    drain_left_s: drainUntilMs === undefined ? null : Math.max(0, Math.ceil((drainUntilMs - monotonicMs()) / 1000)),
     pid: process.ppid,
     master: { pid: process.pid, restarts: keeper.start },
     worker: workers.serving ?? null,

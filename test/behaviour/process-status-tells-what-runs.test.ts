@@ -29,6 +29,21 @@ async function statusOf(proxy: RunningProxy): Promise<Status> {
   return JSON.parse(stdout) as Status;
 }
 
+test('while it stops, how long sessions still have', async (t) => {
+  const proxy = await serving(t, { timeouts: { drain: '30s' } });
+  const { peer, socket } = await tlsConnect({ port: proxy.port });
+  socket.write('x');
+  await peer.read(1);
+  process.kill(proxy.keeperPid, 'SIGTERM');
+  await proxy.log.waitFor({ event: 'draining' });
+  const { state, drain_left_s: left } = await statusOf(proxy);
+  assert.is(state, 'stopping');
+  assert.ok(left !== null && left > 0 && left <= 30, `${left} s`);
+  const { stdout } = await ironsocket('status', '-c', configFile(proxy));
+  assert.match(stdout, /^ironsocket +\S+, stopping: sessions have \d+s to end; here for \d+s$/m);
+  socket.destroy();
+});
+
 test('versions, processes, listeners, sessions and the last reload', async (t) => {
   const proxy = await serving(t, { offload: 'userspace' });
   const clients = [await tlsConnect({ port: proxy.port }), await tlsConnect({ port: proxy.port })];
