@@ -94,10 +94,12 @@ export function followPeer(service: Service): Candidacy['started'] | undefined {
 
 /** The other master follows what it counts. */
 function introduce(link: Link<ToServing>, books: Books, worker: PeerWorker, tally: Tally): void {
-  const taker = Witness.of(tally, worker);
-  if (taker === undefined) return;
-  books.takers.push(taker);
-  link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
+  unlessShort(() => {
+    const taker = Witness.of(tally, worker);
+    if (taker === undefined) return;
+    books.takers.push(taker);
+    link.send({ type: 'worker', worker }, [taker.page, taker.pidfd]);
+  });
 }
 
 /** `told` is called when the other master has said what there is at the commit, or can't any more. */
@@ -174,7 +176,7 @@ function unlessShort<T>(follow: () => T): T | undefined {
   try {
     return follow();
   } catch (error) {
-    log('error', 'system_error', failure("can't follow a worker of the other master", error));
+    log('error', 'system_error', failure("can't follow a worker for the report", error));
     return undefined;
   }
 }

@@ -4,6 +4,7 @@ import { mock } from 'node:test';
 import * as assert from 'uvu/assert';
 import type { Keeper, Role } from '../../src/master/keeper.ts';
 import type { Service } from '../../src/master/service.ts';
+import type { Tally } from '../../src/master/tally.ts';
 import { native } from '../../src/native.ts';
 import { openCandidacy } from '../../src/upgrade/candidate.ts';
 import { peerName, type ToCandidate, type ToServing } from '../../src/upgrade/peer.ts';
@@ -45,6 +46,16 @@ for (const [what, message] of [
     await closed;
   });
 }
+
+test('a worker that can not be followed is only missing in the report', async (t) => {
+  const { a, b } = native.socketPair();
+  t.after(() => native.closeFd({ fd: a }));
+  const keeper = { held: new Map([[peerName, b]]), drop: () => {} } as unknown as Keeper;
+  const { started } = openCandidacy(keeper);
+  // As at the file limit, there are no copies of these.
+  const tally = { descriptorsOf: () => ({ page: 1 << 20, pidfd: 1 << 20 }) } as unknown as Tally;
+  started({ id: 1, pid: process.pid }, tally);
+});
 
 /** A candidate that waits for its commit, and the serving master's end. */
 async function standing() {
