@@ -185,6 +185,8 @@ Value OpenChannel(const CallbackInfo& info) {
   Arguments arguments(info.Env(), info[0]);
   int fd = arguments.Fd("fd");
   Callback on_message = Keep(&arguments, info.Env(), "onMessage");
+  Callback on_lost;
+  if (arguments.Has("onLost")) on_lost = Keep(&arguments, info.Env(), "onLost");
   Callback on_close = Keep(&arguments, info.Env(), "onClose");
   if (!arguments.ok()) return Undefined(info);
   auto message = [on_message](std::string text, std::vector<UniqueFd> fds) {
@@ -194,12 +196,18 @@ Value OpenChannel(const CallbackInfo& info) {
     for (UniqueFd& owned : fds) owned.Release();
     Call(on_message, {Napi::String::New(env, text), numbers});
   };
+  auto lost = [on_lost](std::string text) {
+    if (!on_lost) return;
+    Env env = on_lost->Env();
+    Napi::HandleScope scope(env);
+    Call(on_lost, {Napi::String::New(env, text)});
+  };
   auto closed = [on_close] {
     Napi::HandleScope scope(on_close->Env());
     Call(on_close, {});
   };
   Status status;
-  auto channel = WatchedChannel::Open(&InstanceOf(info.Env()).watchers, UniqueFd(fd), message,
+  auto channel = WatchedChannel::Open(&InstanceOf(info.Env()).watchers, UniqueFd(fd), message, lost,
                                       closed, &status);
   if (!status.ok()) return Done(info, status);
   auto& channels = InstanceOf(info.Env()).channels;

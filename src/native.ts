@@ -234,10 +234,15 @@ export interface Native {
    */
   hardenProcess(): { readonly fileLimit: number };
   socketPair(): { readonly a: number; readonly b: number };
-  /** Takes the fd. `fds` in onMessage are owned by the receiver. onClose: the peer is gone (EOF or error). */
+  /**
+   * Takes the fd. `fds` in onMessage are owned by the receiver. onLost: a message came for whose descriptors there was no room in this
+   * process (its file limit); none of them is here, and without onLost it is as if it had not come. onClose: the peer is gone (EOF or
+   * error).
+   */
   openChannel(options: {
     readonly fd: number;
     readonly onMessage: (message: string, fds: number[]) => void;
+    readonly onLost?: (message: string) => void;
     readonly onClose: () => void;
   }): Channel;
   pidfdOpen(options: { readonly pid: number }): number;
@@ -271,7 +276,10 @@ export interface Native {
   };
   /** Copies a file into a sealed memfd. */
   loadFile(options: { readonly path: string }): number;
-  /** memfd with the given text, and back; EFBIG over 16 MiB. For configuration and state, never for secrets. */
+  /**
+   * memfd with the given text, and back. For configuration and state, never for secrets. Either way EFBIG over 16 MiB and ENOMEM; for a
+   * new one also EMFILE, ENFILE and ENOSPC.
+   */
   textToMemfd(options: { readonly name: string; readonly text: string }): number;
   memfdToText(options: { readonly fd: number }): string;
 

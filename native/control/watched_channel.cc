@@ -10,8 +10,8 @@
 namespace ironsocket {
 
 std::shared_ptr<WatchedChannel> WatchedChannel::Open(Watchers* watchers, UniqueFd fd,
-                                                     OnMessage on_message, OnClose on_close,
-                                                     Status* status) {
+                                                     OnMessage on_message, OnLost on_lost,
+                                                     OnClose on_close, Status* status) {
   // The watcher owns and closes what it watches, so it gets a duplicate.
   UniqueFd watched(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
   if (!watched.valid()) {
@@ -20,6 +20,7 @@ std::shared_ptr<WatchedChannel> WatchedChannel::Open(Watchers* watchers, UniqueF
   }
   std::shared_ptr<WatchedChannel> self(new WatchedChannel(std::move(fd)));
   self->on_message_ = std::move(on_message);
+  self->on_lost_ = std::move(on_lost);
   self->on_close_ = std::move(on_close);
   int error = 0;
   self->watcher_ = watchers->Open(
@@ -45,6 +46,7 @@ void WatchedChannel::Close() {
   std::exchange(watcher_, nullptr)->Close();
   channel_.Close();
   on_message_ = nullptr;
+  on_lost_ = nullptr;
   on_close_ = nullptr;
 }
 
@@ -70,7 +72,11 @@ bool WatchedChannel::ReceiveOne() {
     on_message(std::move(message), std::move(fds));
     return true;
   }
-  // Lost descriptors can't be asked for again: both sides start anew, as if the peer had died.
+  if (received == Channel::Received::kFdsLost) {
+    OnLost on_lost = on_lost_;
+    on_lost(std::move(message));
+    return true;
+  }
   OnClose on_close = std::move(on_close_);
   Close();
   on_close();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A Channel on Node's loop: calls back for every message, and once when the peer is gone.
+// A Channel on Node's loop: calls back for every message, also one whose descriptors were lost, and
+// once when the peer is gone.
 #pragma once
 
 #include <functional>
@@ -16,14 +17,16 @@ namespace ironsocket {
 class WatchedChannel {
  public:
   using OnMessage = std::function<void(std::string message, std::vector<UniqueFd> fds)>;
+  using OnLost = std::function<void(std::string message)>;
   using OnClose = std::function<void()>;
 
   // Takes the descriptor. nullptr and `*status` when the loop can't watch it. Callbacks may call
   // any method.
   static std::shared_ptr<WatchedChannel> Open(Watchers* watchers, UniqueFd fd, OnMessage on_message,
-                                              OnClose on_close, Status* status);
+                                              OnLost on_lost, OnClose on_close, Status* status);
 
   bool closed() const { return watcher_ == nullptr; }
+  bool waiting() const { return channel_.waiting(); }
   // As Channel::Send(); ENOTCONN when closed.
   Status Send(std::string_view message, std::span<const int> fds);
   // As Channel::Finish(); nothing when closed.
@@ -44,6 +47,7 @@ class WatchedChannel {
   Channel channel_;
   Watcher* watcher_ = nullptr;
   OnMessage on_message_;
+  OnLost on_lost_;
   OnClose on_close_;
 };
 

@@ -78,6 +78,8 @@ class KeeperChannel implements Keeper {
   readonly #channel = native.openChannel({
     fd: channelFd,
     onMessage: (message, fds) => this.#onMessage(message.split(' '), fds),
+    // Only what it holds, as we meet, has descriptors: nobody can serve without.
+    onLost: () => process.exit(exitCodes.internal),
     onClose: () => process.exit(exitCodes.internal),
   });
 

@@ -13,6 +13,7 @@ export const workerShapes: Readonly<Record<ToMaster['type'], z.ZodType>> = {
   ]),
   ready: z.object({ revision }),
   reconfigured: z.object({ revision, error: z.string().optional() }),
+  lost: z.object({}),
   inventory: z.object({}),
   giving: z.object({}),
   given: z.object({ refusal: z.string() }),

@@ -281,6 +281,11 @@ export class Workers {
       case 'reconfigured':
         this.#onReconfigured(worker, message.revision, message.error);
         break;
+      case 'lost':
+        this.#applying?.applied.reject(
+          new RetryError('the worker can not read the new configuration', { hint: 'its log line says what it lacks' }),
+        );
+        break;
       case 'inventory':
       case 'giving':
       case 'given':

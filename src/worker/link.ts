@@ -12,8 +12,8 @@ const mostDescriptors = 200;
 
 export interface Link<Outgoing> {
   /**
-   * Descriptors are borrowed. What is for a peer that is gone is dropped. Throws when too much waits already (ENOBUFS), or when there is no
-   * descriptor for a long text, or for what has to wait (EMFILE): nothing of the message comes then.
+   * Descriptors are borrowed. What is for a peer that is gone is dropped. Throws when too much waits already (ENOBUFS), when what has to
+   * wait finds no descriptors for that (EMFILE), or as native.textToMemfd does for a long text: nothing of the message comes then.
    */
   send(message: Outgoing, fds?: readonly number[]): void;
   /** onClose is not called. */
@@ -40,6 +40,7 @@ export function openLink<Outgoing extends { readonly type: string }, Incoming ex
   const channel = native.openChannel({
     fd: options.fd,
     onMessage: (text, fds) => packets.receive(text, fds),
+    onLost: (text) => packets.lost(text),
     onClose,
   });
   const sender = new Sender(channel);

@@ -54,6 +54,8 @@ export type ToMaster =
   | { readonly type: 'ready'; readonly revision: number }
   /** The other plan is at work, or, with an error, still the one before. */
   | { readonly type: 'reconfigured'; readonly revision: number; readonly error?: string }
+  /** A message could not be read, or had more descriptors than there is room for: it is as if it had not been sent. */
+  | { readonly type: 'lost' }
   /** With memfds that have to be wiped (Engine.inventoryFds). */
   | { readonly type: 'inventory' }
   /** With one end of a pair for each relay thread, for the worker that takes. */

@@ -15,6 +15,8 @@ export interface PacketOptions<Incoming> {
   readonly onMessage: (message: Incoming, fds: readonly number[]) => void;
   /** The peer speaks another version, or nonsense, as `error` says. */
   readonly onMismatch: (error: string) => void;
+  /** A message can't be read here, or there is no room for its descriptors. The log says so. */
+  readonly onLost?: (() => void) | undefined;
   /** By type, what a message has to look like. Those of other types are passed on as they are. */
   readonly shapes?: Readonly<Record<string, z.ZodType>> | undefined;
 }
@@ -26,6 +28,8 @@ export class Packets<Incoming extends { readonly type: string }> {
   readonly #system: Pick<Native, 'closeFd' | 'memfdToText'>;
   /** For the message that follows. */
   #early: number[] = [];
+  /** Descriptors that went ahead did not get here, so that the message they are for can't be used. */
+  #losing = false;
 
   /** `system`: for tests without descriptors. */
   constructor(options: PacketOptions<Incoming>, system: Pick<Native, 'closeFd' | 'memfdToText'> = native) {
@@ -36,12 +40,42 @@ export class Packets<Incoming extends { readonly type: string }> {
   /** Takes the descriptors. */
   receive(text: string, fds: readonly number[]): void {
     const packet = packetOf(text);
-    // What went ahead is not of this message: the rest of its own could not be sent.
-    if (typeof packet !== 'string' && packet.fresh === true) this.close();
     if (typeof packet === 'string') this.#refuse(packet, fds);
+    else if (this.#isOfLost(packet)) this.#closeAll(fds);
     else if (packet.type === 'fds') this.#keep(fds);
     else if (packet.type === 'memfd') this.#unwrap(fds);
     else this.#pass(packet, fds);
+  }
+
+  /** A packet whose descriptors did not get here: its message is lost as a whole. */
+  lost(text: string): void {
+    const packet = packetOf(text);
+    if (typeof packet === 'string') this.#refuse(packet, []);
+    else if (!this.#isOfLost(packet)) {
+      this.#losing = packet.type === 'fds';
+      this.#lose(
+        'too few files may be open here: raise the limit (LimitNOFILE= of systemd, ulimit -n) or lower max_connections',
+      );
+    }
+  }
+
+  /** Whether it is a piece of a message of which others are lost. */
+  #isOfLost(packet: Packet): boolean {
+    if (packet.fresh === true) {
+      // What went ahead is not of this message: the rest of its own could not be sent.
+      this.close();
+      this.#losing = false;
+    }
+    const losing = this.#losing;
+    this.#losing &&= packet.type === 'fds';
+    return losing;
+  }
+
+  /** Who waits for it gives up in time; the peer's sessions must not end with it. */
+  #lose(reason: unknown): void {
+    this.close();
+    log('error', 'system_error', failure("a message of another process can't be read", reason));
+    this.#options.onLost?.();
   }
 
   /** Closes what waits. */
@@ -64,9 +98,8 @@ export class Packets<Incoming extends { readonly type: string }> {
     try {
       packet = packetOf(this.#system.memfdToText({ fd }));
     } catch (error) {
-      // Who waits for it gives up in time; the peer's sessions must not end with it.
-      log('error', 'system_error', failure("a message of another process can't be read", error));
-      this.#closeAll([...this.#early.splice(0), ...rest]);
+      this.#closeAll(rest);
+      this.#lose(error);
       return;
     } finally {
       this.#system.closeFd({ fd });

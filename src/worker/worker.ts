@@ -54,6 +54,11 @@ export function startWorker(): void {
       process.exit(exitCodes.ok);
     },
     onMismatch: (error) => fail(link, error),
+    onLost: () => {
+      // It was the plan, then, and there are no sessions yet.
+      if (service === undefined) fail(link, 'the plan can not be read');
+      link.send({ type: 'lost' });
+    },
   });
 }
 
@@ -240,7 +245,7 @@ function beginGiving(link: Link<ToMaster>, engine: Engine, pauseAt?: HandoffStep
     for (const fd of ours) native.closeFd({ fd });
     throw error;
   } finally {
-    // Nobody else may hold an end: the death of either side must be seen at the other.
+    // Only the message may hold an end, on its way: the death of either side must be seen at the other.
     for (const fd of theirs) native.closeFd({ fd });
   }
   engine.giveSessions({ fds: ours, ...limitsAt(pauseAt) });

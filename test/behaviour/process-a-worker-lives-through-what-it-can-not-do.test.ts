@@ -75,6 +75,17 @@ test('a message that it does not know changes nothing', async (t) => {
   assert.equal(await exited, [0, null]);
 });
 
+test('a plan that it has no descriptors for is lost, which it says', async (t) => {
+  const { process, link, next } = await serving(t);
+  execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${channelFd + 1}`]);
+  const fd = native.textToMemfd({ name: 'test', text: '' });
+  link.send({ type: 'reconfigure', ...plan, revision: 2, logFd: 0, countersFd: -1 }, [fd]);
+  native.closeFd({ fd });
+  await next('lost');
+  link.send({ type: 'master', pid: 1 });
+  assert.equal(await next('status'), { v: 1, type: 'status', state: 'serving', revision: 1, accepting: true });
+});
+
 test('without descriptors for the handoff it keeps its sessions and says why', async (t) => {
   const { process, link, next } = await serving(t);
   execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${channelFd + 1}`]);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The channel between master and worker: packets are limited, messages are not; and processes of different releases part with a sentence.
 // Not in the kernel lab: no session and no socket of a client.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, ftruncateSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -151,6 +151,7 @@ test('a peer that talks nonsense is told of, whatever it says, and leaves no des
 test('a message that can not be read is lost, and those before and behind it are not', async (t) => {
   const { a, b } = native.socketPair();
   const came: string[] = [];
+  let lost = 0;
   const last = Promise.withResolvers<void>();
   const link = openLink<Message, Message>({
     fd: b,
@@ -158,6 +159,7 @@ test('a message that can not be read is lost, and those before and behind it are
       came.push(type);
       if (type === 'last') last.resolve();
     },
+    onLost: () => void lost++,
     onMismatch: (error) => last.reject(new Error(error)),
     onClose: () => {},
   });
@@ -185,7 +187,76 @@ test('a message that can not be read is lost, and those before and behind it are
   await last.promise;
   closeSync(file);
   assert.equal(came, ['first', 'last']);
+  assert.is(lost, 1);
   assert.is(files(), before - 1);
+});
+
+/** Opens files until only so many more may be open. Gives what closes them again. */
+function leaveRoomFor(files: number): () => void {
+  const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
+  execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${highest + 50}:`]);
+  const opened: number[] = [];
+  try {
+    for (;;) opened.push(openSync('/dev/null', 'r'));
+  } catch (error) {
+    assert.is((error as NodeJS.ErrnoException).code, 'EMFILE');
+  }
+  for (const fd of opened.splice(-files)) closeSync(fd);
+  return () => {
+    for (const fd of opened) closeSync(fd);
+  };
+}
+
+test('a message whose descriptors have no room is lost as a whole, and no other gets one of them', async (t) => {
+  const { a, b } = native.socketPair();
+  const [mine, other] = ['mine', 'not mine'].map((text) => native.textToMemfd({ name: 'test', text })) as [
+    number,
+    number,
+  ];
+  const came: [string, ...string[]][] = [];
+  let lost = 0;
+  const last = Promise.withResolvers<void>();
+  const link = openLink<Message, Message>({
+    fd: b,
+    onMessage: ({ type }, fds) => {
+      came.push([type, ...fds.map((fd) => native.memfdToText({ fd }))]);
+      for (const fd of fds) native.closeFd({ fd });
+      if (type === 'last') last.resolve();
+    },
+    onLost: () => void lost++,
+    onMismatch: (error) => last.reject(new Error(error)),
+    onClose: () => last.reject(new Error('closed')),
+  });
+  const channel = native.openChannel({ fd: a, onMessage: () => {}, onClose: () => {} });
+  t.after(() => {
+    channel.close();
+    link.close();
+    for (const fd of [mine, other]) native.closeFd({ fd });
+  });
+  const send = (type: string, fds: readonly number[], more = {}) =>
+    channel.send({ message: JSON.stringify({ v: 1, type, ...more }), fds });
+  const makeRoom = leaveRoomFor(2);
+  const files = (): number => readdirSync('/proc/self/fd').length;
+  const before = files();
+  // The first piece, the last one, and one whose message never follows.
+  send('fds', [other, other, other]);
+  send('fds', [other]);
+  send('tail', [other]);
+  send('one', [mine, mine]);
+  send('fds', [other]);
+  send('head', [other, other]);
+  send('two', [mine]);
+  send('fds', [other, other, other]);
+  send('three', [mine], { fresh: true });
+  send('last', []);
+  try {
+    await last.promise;
+    assert.is(files(), before);
+  } finally {
+    makeRoom();
+  }
+  assert.equal(came, [['one', 'mine', 'mine'], ['two', 'mine'], ['three', 'mine'], ['last']]);
+  assert.is(lost, 3);
 });
 
 test('a worker refuses a master of another release, and ends', async () => {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Nothing changes unless everything can: whatever is wrong is told with its place, in the log and to who asked.
 // Not in the kernel lab: the record engine has no part in it.
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { ecdsa, expired, strangeKey } from '../helpers/certificates.ts';
 import { ironsocket } from '../helpers/commands.ts';
+import { userOf } from '../helpers/processes.ts';
 import { freePort, type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { change, configFile, edit, reload } from '../helpers/reload.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
@@ -98,6 +100,37 @@ for (const [name, spoil, message] of faults) {
     for (const { socket } of clients) socket.destroy();
   });
 }
+
+/** How many files a process may have open. Gives what sets it as it was. */
+function limitFiles(pid: number, files: number): () => void {
+  const [, before] = /^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8')) ?? [];
+  const set = (limit: unknown) => execFileSync('prlimit', ['--pid', String(pid), `--nofile=${limit}:`], userOf(pid));
+  set(files);
+  return () => void set(before);
+}
+
+test('more listeners than the worker may have files open: no session ends, and later they come', async (t) => {
+  const proxy = await serving(t);
+  const session = await tlsConnect({ port: proxy.port });
+  const worker = proxy.workerPid();
+  const port = await freePort();
+  edit(proxy, ({ listeners }) => {
+    for (let host = 2; host < 12; host++)
+      listeners.push({ ...listeners[0], name: `of-${host}`, listen: `127.0.0.${host}:${port}` });
+  });
+  const highest = Math.max(...readdirSync(`/proc/${worker}/fd`).map(Number));
+  const restore = limitFiles(worker, highest + 1);
+  const { outcome, error_msg } = await reload(proxy);
+  assert.equal([outcome, error_msg], ['refused', 'the worker can not read the new configuration']);
+  const line = await proxy.log.waitFor({ event: 'system_error', pid: String(worker) });
+  assert.match(line.error_desc ?? '', /too few files may be open here: raise the limit/);
+  session.socket.write('hello');
+  assert.is((await session.peer.read(5)).toString(), 'hello');
+  assert.is(proxy.workerPid(), worker);
+  restore();
+  assert.is((await reload(proxy)).outcome, 'changed');
+  await echoes(proxy.port);
+});
 
 test('an address that another process has, beside one that could be had', async (t) => {
   const proxy = await serving(t);
