@@ -47,9 +47,17 @@ struct Instance {
   void End() {
     constexpr int64_t kLastWordsMs = 100;
     for (const auto& host : engines) host->engine->Close();
-    const int64_t until = NowMs() + kLastWordsMs;
+    std::vector<std::shared_ptr<WatchedChannel>> waiting;
     for (const auto& each : channels) {
-      if (const auto channel = each.lock()) channel->Finish(until);
+      const auto channel = each.lock();
+      if (channel && channel->waiting()) waiting.push_back(channel);
+    }
+    // A peer that does not read takes no more than its share from the others.
+    const int64_t until = NowMs() + kLastWordsMs;
+    auto left = static_cast<int64_t>(waiting.size());
+    for (const auto& channel : waiting) {
+      const int64_t now = NowMs();
+      channel->Finish(now + (until - now) / left--);
     }
     log.reset();
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Without ThreadSanitizer: nor are the tests that use it there.
+// Without ThreadSanitizer: it has its own functions before those of the C library.
 #include "failing-calls.h"
 
 #include <dlfcn.h>
