@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the other process says on a channel: each line is a packet, with as many descriptors as its first letter says (a: none), and `=`
-// between them before the text that the first of these holds. The first line chooses who listens. Each descriptor is passed on once
+// What the other process says on a channel: each line is a packet, with as many descriptors as its first letter says (a: none; !: there
+// was no room for them), and `=` between them before the text that the first of these holds. The first line chooses who listens. Each descriptor is passed on once
 // or closed once; what is passed on has a type, and looks as that type has to.
 import { workerShapes } from '../../src/master/worker-shapes.ts';
 import { candidateShapes, servingShapes } from '../../src/upgrade/peer.ts';
@@ -46,7 +46,8 @@ export const target: Target = (input) => {
     const fds = Array.from({ length: Math.max(0, line.charCodeAt(0) - 97) % 300 || 0 }, () => next++);
     for (const fd of fds) open.add(fd);
     if (fds[0] !== undefined && inner !== undefined) texts.set(fds[0], inner);
-    packets.receive(packet, fds);
+    if (line.startsWith('!')) packets.lost(packet);
+    else packets.receive(packet, fds);
   }
   packets.close();
   if (open.size > 0) throw new Error(`${open.size} descriptors are left open`);
@@ -56,7 +57,7 @@ export const guidance: Guidance = {
   counts: (url) =>
     /\/src\/(worker\/packets|upgrade\/peer|master\/worker-shapes)\.ts/.test(url) || url.includes('/zod/'),
   words:
-    '{"v":1,"type":"|"}|"fds"|"memfd"|"status"|"state":"serving"|"state":"waiting"|"revision":|"accepting":true|"ready"|"reconfigured"|"error":"|"inventory"|"giving"|"given"|"refusal":""|"failed"|"drained"|"cut":0|"worker":{"id":1,"pid":2}|"workerPid":|"serving"|"committing"|"from":"1.0.0"|"trigger":"command"|"workers":[|"ended":[|"counters":{|"donor":1|"nextWorkerId":|"take"|"report":{|}|]|,|=|\nb|\nc|\na|\n~|null|-1|1e400|"__proto__":{|"toString"|[[[[|{"v":2|EFBIG'.split(
+    '{"v":1,"type":"|"}|"fds"|"memfd"|"fresh":true|"lost"|"status"|"state":"serving"|"state":"waiting"|"revision":|"accepting":true|"ready"|"reconfigured"|"error":"|"inventory"|"giving"|"given"|"refusal":""|"failed"|"drained"|"cut":0|"worker":{"id":1,"pid":2}|"workerPid":|"serving"|"committing"|"from":"1.0.0"|"trigger":"command"|"workers":[|"ended":[|"counters":{|"donor":1|"nextWorkerId":|"take"|"report":{|}|]|,|=|\nb|\nc|\na|\n!|\n~|null|-1|1e400|"__proto__":{|"toString"|[[[[|{"v":2|EFBIG'.split(
       '|',
     ),
 };
