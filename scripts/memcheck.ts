@@ -7,19 +7,35 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { counterNames, type ListenerPlan, native } from '../src/native.ts';
-import { openLink } from '../src/worker/link.ts';
+import { Command } from 'commander';
+import type { ListenerPlan } from '../src/native.ts';
 import type { ToMaster, ToWorker, WorkerPlan } from '../src/worker/messages.ts';
 import { ecdsa } from '../test/helpers/certificates.ts';
 import { freePort, versions } from '../test/helpers/proxy.ts';
 import { RawTlsClient } from '../test/helpers/raw-tls-client.ts';
 import { alert, contentType } from '../test/helpers/tls-records.ts';
+import { count, provide } from './command-line.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const report = join(root, 'build-native/memcheck.log');
-const wanted = Number(process.argv[2] ?? 1000);
 const beside = 10;
-if (!Number.isInteger(wanted) || wanted < 1) throw new Error(`not a number of connections: ${process.argv[2]}`);
+const command = new Command('scripts/memcheck')
+  .description(
+    "A worker in valgrind's memcheck serves connections. What was found is printed, in full where our code is in it.",
+  )
+  .argument('[connections]', 'how many', count, 1000)
+  .addHelpText(
+    'after',
+    `
+valgrind is installed where it is missing (root). A thousand connections take some minutes. All that valgrind said stays in
+build-native/memcheck.log. Exit code 1: something was found in our code.`,
+  )
+  .parse();
+const wanted = command.processedArgs[0] as number;
+provide(command, ['valgrind']);
+// Not before: a help text needs no addon.
+const { counterNames, native } = await import('../src/native.ts');
+const { openLink } = await import('../src/worker/link.ts');
 
 mkdirSync(join(root, 'build-native'), { recursive: true });
 const echo = createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1');

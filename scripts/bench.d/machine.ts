@@ -43,6 +43,20 @@ export function watchNoise(): () => Noise {
   };
 }
 
+/** A line that warns of other work, where the load average is that of a machine with some; else nothing. */
+export function busyText(loadAverage: number = loadavg()[0] ?? 0): string {
+  if (loadAverage <= 1) return '';
+  return `the machine is busy (load average ${loadAverage.toFixed(1)} before the start): its figures are worth less\n`;
+}
+
+export function noiseText({ loadAverage, steal, idle }: Noise): string {
+  return `load average ${loadAverage.toFixed(2)}, ${percent(steal)} stolen, ${percent(idle)} idle`;
+}
+
+function percent(part: number): string {
+  return `${(part * 100).toFixed(1)} %`;
+}
+
 /** user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5). */
 function cpuTimes(): number[] {
   const [line = ''] = readFileSync('/proc/stat', 'latin1').split('\n');

@@ -114,10 +114,11 @@ function shortVersion(version: string): string {
   return version.replace(/^\d+:/, '').replace(/-.*$/, '');
 }
 
-/** Median, and half the way from the least to the most as a part of it. */
+/** Median, and half the way from the least to the most as a part of it, which a single round does not have. */
 function figureText(figure: Figure | undefined): string {
   if (figure === undefined) return '-';
-  const { median, least, most } = figure;
+  const { median, least, most, all } = figure;
+  if (all.length === 1) return digits(median);
   const spread = median === 0 ? 0 : Math.round((50 * (most - least)) / median);
   return `${digits(median)} ±${spread}%`;
 }

@@ -4,11 +4,11 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { Argument, Command, Option } from 'commander';
 import type { Offload } from '../../src/config/config.ts';
-import { count, engineOption, exitAtSignals, number, wholeNumber } from '../command-line.ts';
+import { count, engineOption, exitAtSignals, named, positive, writableFile } from '../command-line.ts';
 import { type Contender, ironsocket, nginxWithKernel, peersOf } from './contenders.ts';
 import { comeFirst, loadCore } from './cores.ts';
 import { Backend, buildLoad, loadWithNewestLibraries } from './load-program.ts';
-import { machine, watchNoise } from './machine.ts';
+import { busyText, machine, watchNoise } from './machine.ts';
 import { type Around, type Figures, type Job, jobs, rows } from './measures.ts';
 import { profile } from './profile.ts';
 import { installed, newest } from './programs.ts';
@@ -29,12 +29,19 @@ interface Options {
   readonly json?: string;
 }
 
+const needs = `
+scripts/bench upgrade [options] is about upgrades and reloads, with a help of its own.
+
+Needs root and Debian: packages that are missing are installed; the peers are fetched from Debian's unstable suite into
+build-native, or installed (--peers installed). All of it takes about 10 minutes on an idle machine. Exit code 1: something could
+not be measured. docs/bench.md says what the rows are.`;
 const command = new Command('scripts/bench')
+  .description('Measures what connections, requests and bytes cost ironsocket and nginx, HAProxy, hitch and stunnel.')
   .addArgument(new Argument('[job...]', 'all but syscalls if left out').choices(jobs.map(({ name }) => name)))
   .option('--rounds <N>', 'of every job with every subject in turn', count, 5)
-  .option('--seconds <S>', 'of a measurement of handshakes, requests or latency', number, 2.5)
-  .option('--bulk <MIB>', 'of all streams together', wholeNumber, 2048)
-  .option('--idle <N>', 'idle connections', wholeNumber, 2000)
+  .option('--seconds <S>', 'of a measurement of handshakes, requests or latency', positive, 2.5)
+  .option('--bulk <MIB>', 'of all streams together', count, 2048)
+  .option('--idle <N>', 'idle connections', count, 2000)
   .addOption(engineOption())
   .option('--log-level <LEVEL>', 'of ironsocket', 'info')
   .addOption(
@@ -45,7 +52,8 @@ const command = new Command('scripts/bench')
   .option('--only <TEXT>', 'only subjects with this in their name')
   .option('--no-first', "don't come before the other programs of the machine, nor before each other")
   .option('--profile <FOLDER>', 'writes there where each spends its time in each job, which costs some')
-  .option('--json <FILE>', 'writes the results as JSON, too');
+  .option('--json <FILE>', 'writes the results as JSON, too', writableFile)
+  .addHelpText('after', needs);
 command.parse();
 const options = command.opts<Options>();
 const wantedJobs = jobs.filter(({ name, asked }) => (command.args.length === 0 ? !asked : command.args.includes(name)));
@@ -63,8 +71,7 @@ function peers(): readonly Contender[] {
 }
 
 function contenders(): readonly Contender[] {
-  const all = [ironsocket(options.engine, options.logLevel), ...peers()];
-  return all.filter(({ name }) => options.only === undefined || name.includes(options.only));
+  return named(command, [ironsocket(options.engine, options.logLevel), ...peers()], options.only);
 }
 
 async function measure(job: Job, contender: Contender, served: Served): Promise<Figures> {
@@ -73,7 +80,9 @@ async function measure(job: Job, contender: Contender, served: Served): Promise<
   return profile(options.profile, `${job.name}-${contender.name.replaceAll(' ', '-')}`, served.pids(), run);
 }
 
+const subjects = contenders();
 const here = machine();
+process.stdout.write(busyText());
 const at = new Date().toISOString();
 exitAtSignals();
 comeFirst(options.first);
@@ -91,7 +100,7 @@ const around: Around = {
   sizes: { seconds: options.seconds, bulkMiB: options.bulk, idle: options.idle },
 };
 const serving = new Map<Contender, Served>();
-for (const contender of contenders()) {
+for (const contender of subjects) {
   progress(`starting ${contender.name}`);
   try {
     const served = await contender.start(around.backendPort);

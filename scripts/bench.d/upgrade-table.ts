@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Results of `scripts/bench upgrade` for people.
-import type { Noise } from './machine.ts';
+import { noiseText } from './machine.ts';
 import type { Pauses, Result, Stock } from './measure-rounds.ts';
 
 export function upgradeText(result: Result): string {
@@ -68,14 +68,6 @@ function toldRows({ told }: Result): (readonly [string, string])[] {
   if (longest < 0) return rows;
   const p99 = most(({ p99PauseUs }) => p99PauseUs ?? 0);
   return [...rows, ['  pauses', `longest ${us(longest)}, p99 of the worst round under ${us(p99)}`]];
-}
-
-function noiseText({ loadAverage, steal, idle }: Noise): string {
-  return `load average ${loadAverage.toFixed(2)}, ${percent(steal)} stolen, ${percent(idle)} idle`;
-}
-
-function percent(part: number): string {
-  return `${(part * 100).toFixed(1)} %`;
 }
 
 function us(value: number): string {

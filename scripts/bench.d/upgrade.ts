@@ -3,10 +3,10 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Offload } from '../../src/config/config.ts';
-import { count, engineOption, exitAtSignals, wholeNumber } from '../command-line.ts';
+import { count, engineOption, exitAtSignals, named, wholeNumber, writableFile } from '../command-line.ts';
 import { framesText, measureFrames } from './frames.ts';
 import { ironsocket } from './ironsocket.ts';
-import { machine } from './machine.ts';
+import { busyText, machine } from './machine.ts';
 import { measureRounds, type Result } from './measure-rounds.ts';
 import { peers } from './peers.ts';
 import { upgradeText } from './upgrade-table.ts';
@@ -29,7 +29,13 @@ interface Options {
   readonly json?: string;
 }
 
+const needs = `
+Needs root and Debian: packages that are missing, the peers among them, are installed. It takes about 12 minutes on an idle machine.
+Exit code 1: something could not be measured. docs/bench.md says what the rows are.`;
 const command = new Command('scripts/bench upgrade')
+  .description(
+    'Measures what upgrades of ironsocket, and reloads and upgrades of nginx, HAProxy, hitch and stunnel, do to open sessions.',
+  )
   .option('--idle <N>', 'idle sessions', wholeNumber, 1000)
   .option('--streaming <N>', 'streaming sessions', wholeNumber, 200)
   .option('--rounds <N>', 'upgrades or reloads in a row', count, 20)
@@ -44,16 +50,18 @@ const command = new Command('scripts/bench upgrade')
   .option('--only <TEXT>', 'only subjects with this in their name')
   .option('--no-peers', 'ironsocket alone')
   .option('--no-frames', 'not the speed of the frames that sessions travel in, for which native tests are built')
-  .option('--json <FILE>', 'writes the results as JSON, too');
+  .option('--json <FILE>', 'writes the results as JSON, too', writableFile)
+  .addHelpText('after', needs);
 const options = command.parse().opts<Options>();
 
 const here = machine();
 // Its one CPU is slow, and its programs are the host's: they are measured there.
 const inLab = here.cpu === 'UML';
 const subjects = [ironsocket(options.engine), ...(options.peers && !inLab ? peers : [])];
-const wanted = subjects.filter(({ name }) => options.only === undefined || name.includes(options.only));
+const wanted = named(command, subjects, options.only);
 const at = new Date().toISOString();
 console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
+process.stdout.write(busyText());
 exitAtSignals();
 const results: Result[] = [];
 const failures: { readonly name: string; readonly error: string }[] = [];

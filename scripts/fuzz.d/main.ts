@@ -5,8 +5,8 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Argument, Command } from 'commander';
-import { count } from '../command-line.ts';
-import { build, fuzzNative, mergeNative, nativeTargets } from './native.ts';
+import { count, counted, provide } from '../command-line.ts';
+import { build, compilers, fuzzNative, mergeNative, nativeTargets } from './native.ts';
 import { explain, type FuzzResult, header, line } from './result.ts';
 import { fuzzTypescript, mergeTypescript, typescriptTargets } from './typescript.ts';
 
@@ -15,11 +15,17 @@ const workDirectory = 'build-native/fuzz-work';
 
 const native = nativeTargets();
 const all = [...native, ...typescriptTargets()];
+const costs = `
+Without --no-merge new inputs are written into test/fuzz/corpus. Targets in C++ need clang, cmake and libssl-dev, which are
+installed where they are missing (root), and are built first, which takes some minutes the first time. Exit code 1: something was
+found. docs/testing.md says what the targets are.`;
 const command = new Command('scripts/fuzz')
+  .description('Looks for inputs that break what reads them, and keeps those that reach code which no kept one does.')
   .addArgument(new Argument('[target...]', 'all if left out').choices(all))
   .option('--seconds <S>', 'of the processor, for each target', count, 60)
   .option('--jobs <N>', 'targets at a time', count, availableParallelism())
   .option('--no-merge', 'keep no input that reaches more than the kept ones do')
+  .addHelpText('after', costs)
   .parse();
 const { seconds, jobs, merge } = command.opts<{ seconds: number; jobs: number; merge: boolean }>();
 const names = command.args.length > 0 ? command.args : all;
@@ -27,10 +33,13 @@ const names = command.args.length > 0 ? command.args : all;
 mkdirSync(workDirectory, { recursive: true });
 const compiled = names.filter((name) => native.includes(name));
 if (compiled.length > 0) {
-  console.log(`building ${compiled.length} targets`);
+  provide(command, [...(compilers().length === 0 ? ['clang'] : []), 'cmake', 'libssl-dev']);
+  console.log(`building ${counted(compiled.length, 'target')}`);
   build(compiled, jobs);
 }
-console.log(`${names.length} targets, ${seconds} s of the processor each, ${jobs} at a time\n\n${header(names)}`);
+console.log(
+  `${counted(names.length, 'target')}, ${seconds} s of the processor each, ${jobs} at a time\n\n${header(names)}`,
+);
 
 const waiting = [...names];
 const results: FuzzResult[] = [];
@@ -54,5 +63,5 @@ async function one(name: string): Promise<FuzzResult> {
   const result = await (compiledOne ? fuzzNative : fuzzTypescript)(name, grown, seconds);
   if (result.finding !== undefined || !merge) return result;
   const added = await (compiledOne ? mergeNative : mergeTypescript)(name, grown);
-  return { ...result, added, kept: result.kept + added };
+  return { ...result, added };
 }

@@ -18,23 +18,22 @@ export function nativeTargets(): string[] {
 }
 
 export function build(names: readonly string[], jobs: number): void {
+  const [compiler] = compilers();
   const options = ['-DFUZZ=ON', '-DSANITIZE=address,undefined', '-DCMAKE_BUILD_TYPE=RelWithDebInfo'];
   const stdio = ['ignore', 'ignore', 'inherit'] as const;
-  const configure = ['-S', 'native', '-B', directory, `-DCMAKE_CXX_COMPILER=${compiler()}`, ...options];
+  const configure = ['-S', 'native', '-B', directory, `-DCMAKE_CXX_COMPILER=${compiler}`, ...options];
   execFileSync('cmake', configure, { stdio: [...stdio] });
   const targets = names.map((name) => `libfuzzer-${name}`);
   execFileSync('cmake', ['--build', directory, '-j', String(jobs), '--target', ...targets], { stdio: [...stdio] });
 }
 
-/** The newest there is; Debian's package puts its number behind the name. */
-function compiler(): string {
+/** Those there are, the newest first; Debian's packages put their number behind the name. */
+export function compilers(): string[] {
   const found = (process.env.PATH ?? '')
     .split(delimiter)
     .filter((place) => existsSync(place))
     .flatMap((place) => readdirSync(place).filter((name) => /^clang\+\+(-\d+)?$/.test(name)));
-  const [newest] = found.sort((a, b) => numberIn(b) - numberIn(a));
-  if (newest === undefined) throw new Error('there is no clang++');
-  return newest;
+  return found.sort((a, b) => numberIn(b) - numberIn(a));
 }
 
 function numberIn(name: string): number {

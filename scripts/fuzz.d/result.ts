@@ -8,7 +8,7 @@ export interface FuzzResult {
   readonly seconds: number;
   /** Edges of the compiled code, or places that V8 tells apart. */
   readonly coverage: number;
-  /** Inputs that are kept, and those that this run has added. */
+  /** Inputs that were kept before, and those that this run has added. */
   readonly kept: number;
   readonly added: number;
   /** Undefined: nothing was found. */
@@ -23,7 +23,7 @@ export interface Finding {
   readonly again: string;
 }
 
-const heads = ['target', 'executions', 'a second', 'coverage', 'kept', 'new', 'findings'] as const;
+const heads = ['target', 'executions', 'a second', 'coverage', 'kept before', 'new', 'findings'] as const;
 
 export function header(names: readonly string[]): string {
   return row(heads, widthOf(names));
@@ -47,5 +47,5 @@ function widthOf(names: readonly string[]): number {
 }
 
 function row([name, ...numbers]: readonly (string | number)[], width: number): string {
-  return [String(name).padEnd(width), ...numbers.map((each) => String(each).padStart(11))].join('');
+  return [String(name).padEnd(width), ...numbers.map((each) => String(each).padStart(13))].join('');
 }

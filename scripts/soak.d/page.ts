@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A soak as a page to look at: memory, descriptors, sessions and latency over time, and the verdict under them.
 import { quantile } from '../bench.d/delays.ts';
+import { type Noise, noiseText } from '../bench.d/machine.ts';
+import { counted } from '../command-line.ts';
 import type { History, Mark } from './history.ts';
 import type { Reading } from './probe.ts';
 import { conclusion, number, verdictText } from './table.ts';
@@ -26,7 +28,7 @@ const markColors: Readonly<Record<string, string>> = {
 /** Latencies of so many seconds make a point. */
 const latencySeconds = 10;
 
-export function pageOf(history: History, verdict: Verdict, where: string): string {
+export function pageOf(history: History, verdict: Verdict, where: string, noise: Noise): string {
   const { glances } = history;
   const line = (name: string, color: string, value: (glance: (typeof glances)[number]) => number): Line => {
     return { name, color, points: glances.map((glance) => [glance.at, value(glance)]) };
@@ -59,9 +61,10 @@ export function pageOf(history: History, verdict: Verdict, where: string): strin
 <style>body{font:14px system-ui,sans-serif;max-width:1040px;margin:2em auto;color:#1f2328}
 svg{display:block;margin:1em 0}svg text{font:11px system-ui,sans-serif;fill:#59636e}pre{overflow-x:auto}</style>
 <h1>Soak: ${conclusion(verdict.flat, verdict.right)}</h1>
-<p>${escaped(where)}; ${Math.round(history.now() / 60)} minutes, ${history.upgrades.length} upgrades, ${history.kills.length} workers killed. ${legend.join(' &nbsp; ')}</p>
+<p>${escaped(where)}; ${Math.round(history.now() / 60)} minutes, ${history.upgrades.length} upgrades, ${counted(history.kills.length, 'worker')} and ${counted(history.mastersKilled, 'master')} killed. ${legend.join(' &nbsp; ')}</p>
 ${charts.join('\n')}
-<pre>${escaped(verdictText(history, verdict))}</pre>
+<pre>${escaped(verdictText(history, verdict))}
+machine: ${noiseText(noise)}</pre>
 </html>
 `;
 }

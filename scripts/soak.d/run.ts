@@ -21,6 +21,14 @@ export interface SoakOptions extends TrafficOptions {
   readonly upgradeEvery: number;
 }
 
+/** Of a worker's own, and room for a crowd. */
+const moreFiles = 128;
+
+/** Limit of open files (`--files`) that leaves a worker some, with two for each who is always there. */
+export function fewestFiles({ idle, visitors, guests }: Pick<SoakOptions, 'idle' | 'visitors' | 'guests'>): number {
+  return 2 * (idle + visitors + guests + probeSessions) + moreFiles;
+}
+
 /** For the crowd to use up the descriptors: part of a cycle. */
 const fillPart = 0.5;
 const fullMs = 3_000;

@@ -3,10 +3,10 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Offload } from '../../src/config/config.ts';
-import { machine, watchNoise } from '../bench.d/machine.ts';
-import { engineOption, exitAtSignals, number, wholeNumber } from '../command-line.ts';
+import { machine, noiseText, watchNoise } from '../bench.d/machine.ts';
+import { counted, engineOption, exitAtSignals, positive, wholeNumber, writableFile } from '../command-line.ts';
 import { pageOf } from './page.ts';
-import { Soak } from './run.ts';
+import { fewestFiles, Soak } from './run.ts';
 import type { Glance } from './service.ts';
 import { verdictText } from './table.ts';
 import { verdictOf } from './verdict.ts';
@@ -28,9 +28,15 @@ interface Options {
   readonly json?: string;
 }
 
+const needs = `
+Needs root. Everything is on the loopback, and whatever was started is ended. Exit code 0: all is flat and nothing was lost; 1: it
+is not so. docs/soak.md says what happens and what has to be true.`;
 const command = new Command('scripts/soak')
-  .option('--minutes <N>', 'how long', number, 30)
-  .option('--cycle <SECONDS>', 'of a cycle: to the limit of open files, an upgrade, and back', number, 60)
+  .description(
+    'Runs ironsocket under mixed traffic at its limit of open files, upgrades it and kills its processes meanwhile.',
+  )
+  .option('--minutes <N>', 'how long', positive, 30)
+  .option('--cycle <SECONDS>', 'of a cycle: to the limit of open files, an upgrade, and back', positive, 60)
   .option('--files <N>', 'limit of open files of a worker', wholeNumber, 8192)
   .option('--idle <N>', 'idle sessions that stay', wholeNumber, 300)
   .option('--visitors <N>', 'at a time, each of whom comes again and again', wholeNumber, 16)
@@ -41,9 +47,12 @@ const command = new Command('scripts/soak')
   .option('--kill-every <N>', 'cycles in which a worker is killed; 0: never', wholeNumber, 5)
   .option('--kill-master-every <N>', 'cycles in which a master is killed; 0: never', wholeNumber, 5)
   .addOption(engineOption())
-  .option('--html <FILE>', 'writes a page with pictures')
-  .option('--json <FILE>', 'writes all that was seen as JSON');
+  .option('--html <FILE>', 'writes a page with pictures', writableFile)
+  .option('--json <FILE>', 'writes all that was seen as JSON', writableFile)
+  .addHelpText('after', needs);
 const options = command.parse().opts<Options>();
+const fewest = fewestFiles(options);
+if (options.files < fewest) command.error(`error: --files needs ${fewest} at least, for those who are always there`);
 
 const progressEveryMs = 10_000;
 const here = machine();
@@ -51,7 +60,7 @@ const at = new Date().toISOString();
 const noise = watchNoise();
 console.log(`${at}, ${here.cores} x ${here.cpu}, ${here.memoryGiB} GiB, Linux ${here.kernel}, Node ${here.node}`);
 const cycles = Math.max(1, Math.round((options.minutes * 60) / options.cycle));
-console.log(`${cycles} cycles of ${options.cycle} s, ${options.files} open files`);
+console.log(`${counted(cycles, 'cycle')} of ${options.cycle} s, ${options.files} open files`);
 
 const soak = new Soak({ ...options, cycles, cycleMs: options.cycle * 1000, pauseMs: options.pause }, (text) =>
   say(text),
@@ -90,12 +99,9 @@ await soak.end();
 const verdict = verdictOf(history);
 const busy = noise();
 console.log(`\n${verdictText(history, verdict)}`);
-const part = (of: number) => `${Math.round(of * 100)} %`;
-console.log(
-  `machine: load average ${busy.loadAverage.toFixed(1)}, idle ${part(busy.idle)}, stolen ${part(busy.steal)}`,
-);
+console.log(`machine: ${noiseText(busy)}`);
 if (options.html !== undefined)
-  writeFileSync(options.html, pageOf(history, verdict, `${at}, ${here.cpu}, Linux ${here.kernel}`));
+  writeFileSync(options.html, pageOf(history, verdict, `${at}, ${here.cpu}, Linux ${here.kernel}`, busy));
 if (options.json !== undefined) {
   const all = { at, machine: here, options, noise: busy, verdict, history };
   writeFileSync(options.json, `${JSON.stringify(all, null, 1)}\n`);

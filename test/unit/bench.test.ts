@@ -10,6 +10,7 @@ import * as tls from 'node:tls';
 import * as assert from 'uvu/assert';
 import { Delays, histogramQuantile, pausesOf, quantile } from '../../scripts/bench.d/delays.ts';
 import { buildLoad, runJob } from '../../scripts/bench.d/load-program.ts';
+import { busyText } from '../../scripts/bench.d/machine.ts';
 import type { Result } from '../../scripts/bench.d/measure-rounds.ts';
 import { jobs, type Row, rows } from '../../scripts/bench.d/measures.ts';
 import { type Comparison, Samples, sideBySideText } from '../../scripts/bench.d/side-by-side-table.ts';
@@ -113,9 +114,14 @@ test('the table says who is best, what was missed and what could not be measured
   const samples = samplesOf({ ironsocket: [1, 1.2], nginx: [1.25], hitch: [] });
   samples.addFailure('hitch', 'down', new Error('a byte of a stream was wrong'));
   const text = sideBySideText(samples, [row]);
-  assert.match(text, /^CPU, GiB to clients, s +1\.00 ±10% +1\.25 ±0% +- +nginx +0\.80 +<= 0\.8 reached$/m);
+  assert.match(text, /^CPU, GiB to clients, s +1\.00 ±10% +1\.25 +- +nginx +0\.80 +<= 0\.8 reached$/m);
   assert.match(text, /^ +2\.3 +2\.3 +2\.3$/m);
   assert.match(text, 'hitch could not be measured: down: a byte of a stream was wrong');
+});
+
+test('a busy machine is warned of', () => {
+  assert.is(busyText(1), '');
+  assert.match(busyText(4.56), 'load average 4.6 before the start');
 });
 
 test('system calls are read from what perf or strace says', () => {

@@ -2,6 +2,7 @@
 // scripts/soak: what it calls flat, and what it says of a history in which something went wrong.
 import * as assert from 'uvu/assert';
 import { History } from '../../scripts/soak.d/history.ts';
+import { pageOf } from '../../scripts/soak.d/page.ts';
 import type { Glance } from '../../scripts/soak.d/service.ts';
 import { median, trendOf } from '../../scripts/soak.d/trend.ts';
 import { verdictOf } from '../../scripts/soak.d/verdict.ts';
@@ -101,6 +102,15 @@ const wrong = (history: History): string[] =>
 test('a soak in which all went well', () => {
   const verdict = verdictOf(calmHistory());
   assert.ok(verdict.right, JSON.stringify(verdict, null, 1));
+});
+
+test('the page names who was killed and how busy the machine was', () => {
+  const history = calmHistory();
+  history.mastersKilled = 2;
+  const noise = { loadAverage: 4.5, steal: 0.01, idle: 0.25 };
+  const page = pageOf(history, verdictOf(history), 'here', noise);
+  assert.match(page, '1 worker and 2 masters killed');
+  assert.match(page, 'machine: load average 4.50, 1.0 % stolen, 25.0 % idle');
 });
 
 test('each thing that goes wrong is told', () => {
