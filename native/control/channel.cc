@@ -56,9 +56,21 @@ Status Channel::Send(std::string_view message, std::span<const int> fds) {
   if (message.empty() || message.size() > kMaxMessage || fds.size() > kMaxFds) {
     return {EMSGSIZE, "sendmsg"};
   }
+  refused_ = false;
   if (waiting()) return Enqueue(message, fds);
   int error = SendMessage(fd_.get(), message, fds);
   if (WaitsAfter(error)) return Enqueue(message, fds);
+  if (error == 0 || PeerIsGone(error)) return {};
+  return {error, "sendmsg"};
+}
+
+Status Channel::TrySend(std::string_view message, std::span<const int> fds) {
+  if (message.empty() || message.size() > kMaxMessage || fds.size() > kMaxFds) {
+    return {EMSGSIZE, "sendmsg"};
+  }
+  int error = waiting() ? EAGAIN : SendMessage(fd_.get(), message, fds);
+  refused_ = waiting() || WaitsAfter(error);
+  if (refused_) return {EAGAIN, "sendmsg"};
   if (error == 0 || PeerIsGone(error)) return {};
   return {error, "sendmsg"};
 }
@@ -108,6 +120,7 @@ void Channel::Finish(int64_t until_ms) {
 void Channel::Close() {
   fd_.Reset();
   queue_.clear();
+  refused_ = false;
 }
 
 Channel::Received Channel::Receive(std::string* message, std::vector<UniqueFd>* fds) {

@@ -42,15 +42,20 @@ class Channel {
   // borrowed. EMSGSIZE: over the limits; ENOBUFS: the queue is full; EMFILE: no copy of `fds` can
   // wait. A message for a peer that is gone is dropped: Receive() tells of it.
   Status Send(std::string_view message, std::span<const int> fds = {});
+  // As Send(), but queues nothing, and so needs no copy of `fds`: EAGAIN, as long as something
+  // waits or this one would have to; waits_for_room() and retry_at() say when to try again.
+  Status TrySend(std::string_view message, std::span<const int> fds = {});
   // Sends what is queued, as far as it goes.
   Status Flush();
   // Sends what is queued, and waits for that up to `until_ms` of CLOCK_MONOTONIC: for an exit.
   void Finish(int64_t until_ms);
   bool waiting() const { return !queue_.empty(); }
-  // Whether to Flush() as soon as the descriptor is writable; and when to without that, in
-  // milliseconds of CLOCK_MONOTONIC.
-  bool waits_for_room() const { return waiting() && !retry_at_; }
-  std::optional<int64_t> retry_at() const { return waiting() ? retry_at_ : std::nullopt; }
+  // Whether to Flush(), or TrySend() again, as soon as the descriptor is writable; and when to
+  // without that, in milliseconds of CLOCK_MONOTONIC.
+  bool waits_for_room() const { return (waiting() || refused_) && !retry_at_; }
+  std::optional<int64_t> retry_at() const {
+    return waiting() || refused_ ? retry_at_ : std::nullopt;
+  }
   // Closes the descriptor and forgets what is queued.
   void Close();
   // Takes the next message and its descriptors (close-on-exec).
@@ -68,6 +73,7 @@ class Channel {
   UniqueFd fd_;
   std::deque<Queued> queue_;
   std::optional<int64_t> retry_at_;  // of what waits for a shortage to pass
+  bool refused_ = false;             // by TrySend(), with which nothing has been sent since
 };
 
 }  // namespace ironsocket

@@ -100,14 +100,13 @@ void Keeper::Start(Master* master) {
 }
 
 void Keeper::Introduce(Master* master) {
+  master->introduction.reset();  // of the one before it
   const int generation = state_.generation + (master->role == Role::kCandidate ? 1 : 0);
   Tell(master, "hello 1 " + std::to_string(generation) + " " + std::to_string(master->starts++) +
                    " " + std::string(NameOf(master->role)));
-  for (const auto& [name, fd] : master->held) {
-    int number = fd.get();
-    Tell(master, "have " + name, {&number, 1});
-  }
-  Tell(master, "go");
+  Introduction& introduction = master->introduction.emplace();
+  for (const auto& [name, fd] : master->held) introduction.names.push_back(name);
+  GoOnIntroducing(master);
 }
 
 Master* Keeper::Find(Role role) {

@@ -43,7 +43,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -113,8 +112,9 @@ class Keeper {
   Status Execute(const std::string& program);
 
   // words.cc
-  void Tell(Master* master, const std::string& message, std::span<const int> fds = {});
+  void Tell(Master* master, const std::string& message);
   void TellWhatWaits();
+  void GoOnIntroducing(Master* master);
   void ComplainOfMaster(const Status& status);
   void Notify(std::string lines);
   void ComplainOfManager();

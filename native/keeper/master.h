@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <span>
@@ -25,12 +26,20 @@ enum class Role {
 
 std::string_view NameOf(Role role);
 
+// What a master that has been started has yet to be told before all else. It may be more than a
+// channel takes before somebody reads it.
+struct Introduction {
+  std::deque<std::string> names;  // of what was held for it then
+  std::vector<std::string> later{"go"};
+};
+
 struct Master {
   Role role = Role::kServing;
   std::string keeper;                    // program of the keeper that belongs to it
   std::vector<std::string> command;      // its own program and arguments
   std::map<std::string, UniqueFd> held;  // survives it
   std::optional<Channel> channel;
+  std::optional<Introduction> introduction;  // as long as it goes on
 
   pid_t pid = -1;           // -1: none runs
   bool ready = false;       // the one that runs has said so

@@ -17,7 +17,7 @@ constexpr char kTitle[] = "ironsocket: keeper";
 void Keeper::BecomeNext() {
   Master* serving = Find(Role::kServing);
   for (const Master& master : state_.masters) {
-    if (master.channel && master.channel->waiting()) return;
+    if (master.channel && (master.channel->waiting() || master.introduction)) return;
   }
   becomes_next_ = false;
   if (serving == nullptr || serving->keeper.empty()) return;

@@ -1,21 +1,47 @@
 // SPDX-License-Identifier: MIT
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
 #include <utility>
 
 #include "keeper/keeper.h"
 
 namespace ironsocket {
 
-void Keeper::Tell(Master* master, const std::string& message, std::span<const int> fds) {
+void Keeper::Tell(Master* master, const std::string& message) {
   if (!master->channel) return;
-  ComplainOfMaster(master->channel->Send(message, fds));
+  if (master->introduction) return master->introduction->later.push_back(message);
+  ComplainOfMaster(master->channel->Send(message));
 }
 
 void Keeper::TellWhatWaits() {
   for (Master& master : state_.masters) {
-    if (master.channel) ComplainOfMaster(master.channel->Flush());
+    if (!master.channel) continue;
+    ComplainOfMaster(master.channel->Flush());
+    if (master.introduction) GoOnIntroducing(&master);
   }
+}
+
+// As far as there is room: so nothing of it waits in the channel, where it would need descriptors.
+void Keeper::GoOnIntroducing(Master* master) {
+  auto& [names, later] = *master->introduction;
+  for (; !names.empty(); names.pop_front()) {
+    const auto held = master->held.find(names.front());
+    if (held == master->held.end()) continue;
+    const int fd = held->second.get();
+    const Status status = master->channel->TrySend("have " + names.front(), {&fd, 1});
+    if (status.error == EAGAIN) return;
+    if (status.ok()) continue;
+    // Without it the master would serve with less than there is.
+    ComplainOfMaster(status);
+    if (master->pid != -1) ::kill(master->pid, SIGKILL);
+    master->channel.reset();
+    return;
+  }
+  const std::vector<std::string> words = std::move(later);
+  master->introduction.reset();
+  for (const std::string& word : words) Tell(master, word);
 }
 
 void Keeper::ComplainOfMaster(const Status& status) {
