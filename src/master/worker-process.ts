@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One worker as the master sees it: started by us, or taken over from a master that died. Its channel and pidfd are also with the
 // keeper, under its id, so that it survives us.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { native } from '../native.ts';
@@ -39,27 +39,45 @@ export const pidfdName = (id: number): string => `worker:${id}:pidfd`;
 /** Starts a process. Throws when there is not even a descriptor for it; when the kernel refuses a process, onEnd tells, and the pid is noProcess. */
 export function spawnWorker(id: number, keeper: Keeper, events: WorkerEvents): WorkerProcess {
   const { a, b } = native.socketPair();
-  const child = spawn(process.execPath, ['--disable-sigusr1', entry], {
-    stdio: ['ignore', 'ignore', 'inherit', b],
-    env: environment(),
-    cwd: '/',
-  });
-  native.closeFd({ fd: b });
+  const child = startProcess(a, b);
   if (child.pid === undefined) {
     native.closeFd({ fd: a });
     child.once('error', (error) => events.onEnd({ reason: error.message }));
     return { id, pid: noProcess, send: () => {}, kill: () => {} };
   }
+  const open = new Set([a]);
   try {
     const pidfd = native.pidfdOpen({ pid: child.pid });
+    open.add(pidfd);
     keeper.put(pidfdName(id), pidfd);
     keeper.put(channelName(id), a);
+    // Its link takes it, also where it throws.
+    open.delete(a);
     const worker = attach({ id, pid: child.pid, pidfd, channel: a }, keeper, events);
     child.once('exit', (code, signal) => worker.ended({ reason: signal ?? 'exit', code: code ?? undefined }));
     return worker;
   } catch (error) {
     child.kill('SIGKILL');
+    for (const fd of open) native.closeFd({ fd });
+    keeper.drop(pidfdName(id));
+    keeper.drop(channelName(id));
     throw error;
+  }
+}
+
+/** With `theirs` as its channel, which is closed here; when it throws so is `ours`. */
+function startProcess(ours: number, theirs: number): ChildProcess {
+  try {
+    return spawn(process.execPath, ['--disable-sigusr1', entry], {
+      stdio: ['ignore', 'ignore', 'inherit', theirs],
+      env: environment(),
+      cwd: '/',
+    });
+  } catch (error) {
+    native.closeFd({ fd: ours });
+    throw error;
+  } finally {
+    native.closeFd({ fd: theirs });
   }
 }
 

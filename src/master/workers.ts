@@ -26,7 +26,7 @@ import {
 
 /** A worker that is not ready by then hangs. */
 const readyLimitMs = 30_000;
-const acceptAgainMs = 500;
+const takeAgainMs = 500;
 /** For taking another plan: names may have to be resolved. */
 const applyLimitMs = 10_000;
 
@@ -46,6 +46,12 @@ export interface WorkersOptions {
 export interface NextSetup {
   readonly setup: Setup;
   readonly revision: number;
+}
+
+/** What a plan holds for. */
+interface Terms {
+  readonly revision: number;
+  readonly accepting: boolean;
 }
 
 export class Workers {
@@ -70,7 +76,9 @@ export class Workers {
   #accepting: boolean;
   #told: WorkerEnd | undefined;
   /** The plan that the worker has been sent, but has not yet taken. */
-  #applying: { readonly revision: number; readonly applied: PromiseWithResolvers<void> } | undefined;
+  #applying: (Terms & { readonly applied: PromiseWithResolvers<void> }) | undefined;
+  /** Those that the worker works on, as far as it has said so. */
+  #terms: Terms | undefined;
   /** The last of those that were to be taken. */
   #taken: Promise<void> = Promise.resolve();
   /** Those who wait for a worker that serves. */
@@ -161,12 +169,16 @@ export class Workers {
       if (!this.#accepting || this.#stopping) return;
       this.#take(undefined, expected).catch(() => this.#acceptLater(expected));
     };
-    setTimeout(again, acceptAgainMs).unref();
+    setTimeout(again, takeAgainMs).unref();
   }
 
   /** One after the other. */
   #take(next?: NextSetup, expected = 0): Promise<void> {
-    const taken = this.#taken.then(() => this.#takeNow(next, expected));
+    return this.#inTurn(() => this.#takeNow(next, expected));
+  }
+
+  #inTurn(take: () => Promise<void>): Promise<void> {
+    const taken = this.#taken.then(take);
     this.#taken = taken.catch(() => {});
     return taken;
   }
@@ -177,7 +189,7 @@ export class Workers {
     if (worker === undefined || this.#stopping) throw new RetryError('no worker is at work');
     const applied = Promise.withResolvers<void>();
     const { revision } = next ?? this.#options.state.current;
-    this.#applying = { revision, applied };
+    this.#applying = { revision, accepting: this.#accepting, applied };
     try {
       this.#sendPlan(worker, 'reconfigure', next, expected);
       await within(applied.promise, applyLimitMs, () => {
@@ -240,7 +252,20 @@ export class Workers {
     } catch (error) {
       // File limit or memory: the same as a worker that died at once.
       if (this.#worker === undefined) this.#onEnd(id, noProcess, { reason: (error as Error).message });
-      else this.#worker.kill();
+      else this.#giveUp(this.#worker, error);
+    }
+  }
+
+  #giveUp(worker: WorkerProcess, error: unknown): void {
+    this.#reason = (error as Error).message;
+    worker.kill();
+  }
+
+  #sendFirstPlan(worker: WorkerProcess): void {
+    try {
+      this.#sendPlan(worker);
+    } catch (error) {
+      this.#giveUp(worker, error);
     }
   }
 
@@ -272,14 +297,14 @@ export class Workers {
     if (worker === undefined) return;
     switch (message.type) {
       case 'status':
-        if (message.state === 'waiting') this.#sendPlan(worker);
+        if (message.state === 'waiting') this.#sendFirstPlan(worker);
         if (message.state === 'serving') this.#onReady(message.revision, message.accepting);
         break;
       case 'ready':
         this.#onReady(message.revision);
         break;
       case 'reconfigured':
-        this.#onReconfigured(worker, message.revision, message.error);
+        this.#onReconfigured(message.revision, message.error);
         break;
       case 'lost':
         this.#applying?.applied.reject(
@@ -306,26 +331,46 @@ export class Workers {
     this.#ready = true;
     clearTimeout(this.#readyTimer);
     this.#onStarted.resolve();
-    this.#match(revision, accepting);
+    this.#terms = { revision, accepting };
+    this.#match();
     for (const serves of this.#onServing) serves();
     this.#onServing.clear();
   }
 
-  #onReconfigured(worker: WorkerProcess, revision: number, error: string | undefined): void {
+  #onReconfigured(revision: number, error: string | undefined): void {
     if (this.#applying?.revision === revision) {
-      const { applied } = this.#applying;
-      if (error === undefined) applied.resolve();
-      else applied.reject(new SystemError(error, { code: 'ERR_NATIVE_PLAN' }));
-    } else if (this.#worker === worker && error === undefined) {
-      this.#match(revision, this.#accepting);
+      const { applied, accepting } = this.#applying;
+      if (error === undefined) {
+        this.#terms = { revision, accepting };
+        applied.resolve();
+      } else {
+        applied.reject(new SystemError(error, { code: 'ERR_NATIVE_PLAN' }));
+      }
+    } else if (error === undefined) {
+      this.#terms = { revision, accepting: this.#accepting };
+      this.#match();
     }
   }
 
-  /** A predecessor may have died, or we may have given up waiting, between the worker's taking a plan and our noting it. */
-  #match(revision: number, accepting: boolean): void {
-    if (this.#worker === undefined || this.#stopping || this.#applying !== undefined) return;
-    if (revision !== this.#options.state.current.revision || accepting !== this.#accepting)
-      this.#sendPlan(this.#worker, 'reconfigure');
+  /**
+   * A predecessor may have died, or we may have given up waiting, between the worker's taking a plan and our noting it. It is asked until
+   * it has taken the one that holds.
+   */
+  #match(again = false): void {
+    if (this.#worker === undefined || this.#stopping || this.#isMatched) return;
+    const matched = this.#inTurn(async () => {
+      // Who had an earlier turn may have brought it.
+      if (!this.#isMatched) await this.#takeNow(undefined, 0);
+    });
+    matched.catch((error) => {
+      if (!again && !this.#stopping) log('error', 'system_error', failure('the worker does not take its plan', error));
+      setTimeout(() => this.#match(true), takeAgainMs).unref();
+    });
+  }
+
+  get #isMatched(): boolean {
+    const { revision } = this.#options.state.current;
+    return this.#terms?.revision === revision && this.#terms.accepting === this.#accepting;
   }
 
   /** Workers that the predecessor had started when it died, but not yet noted: they have no plan. */
@@ -344,6 +389,7 @@ export class Workers {
     const { state, keeper, tally } = this.#options;
     const wasReady = this.#ready;
     this.#worker = undefined;
+    this.#terms = undefined;
     this.#ready = false;
     tally.ended(id);
     this.#sessions.onEnd();
