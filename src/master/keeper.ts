@@ -35,6 +35,7 @@ export interface Keeper {
   readonly held: ReadonlyMap<string, number>;
   /** Borrowed; replaces what had the name. */
   put(name: string, fd: number): void;
+  /** Does not throw: what the keeper goes on holding, the next master finds and drops. */
   drop(name: string): void;
   /** From now on a master that dies is started again. */
   ready(): void;
@@ -90,7 +91,7 @@ class KeeperChannel implements Keeper {
     this.#channel.send({ message: `put ${name}`, fds: [fd] });
   }
   drop(name: string): void {
-    this.#channel.send({ message: `drop ${name}` });
+    this.#attempt(`drop ${name}`, "the keeper can't be told to let go of a descriptor");
   }
   ready(): void {
     this.#channel.send({ message: 'ready' });
@@ -120,10 +121,14 @@ class KeeperChannel implements Keeper {
 
   /** What is only for the service manager stops nothing else. */
   #notice(message: string): void {
+    this.#attempt(message, "the service manager can't be told how the service fares");
+  }
+
+  #attempt(message: string, complaint: string): void {
     try {
       this.#channel.send({ message });
     } catch (error) {
-      log('warn', 'system_error', failure("the service manager can't be told how the service fares", error));
+      log('warn', 'system_error', failure(complaint, error));
     }
   }
 

@@ -214,9 +214,8 @@ export class Tally {
     this.#pages.delete(id);
     page.stopWatching();
     native.closeFd({ fd: page.fd });
+    if (page.pidfd !== -1) native.closeFd({ fd: page.pidfd });
     this.#keeper.drop(pageName(id));
-    if (page.pidfd === -1) return;
-    native.closeFd({ fd: page.pidfd });
-    this.#keeper.drop(pidfdName(id, page.pid));
+    if (page.pidfd !== -1) this.#keeper.drop(pidfdName(id, page.pid));
   }
 }

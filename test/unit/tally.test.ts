@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a master keeps of what its workers count, where the keeper can't take a descriptor.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import type { Keeper } from '../../src/master/keeper.ts';
@@ -49,3 +49,39 @@ for (const room of [0, 1]) {
     assert.equal(tally.workers, []);
   });
 }
+
+/** A master whose keeper reads nothing: what a worker's start, its end and a `drop` come to. */
+const unheard = `
+  import { readdirSync } from 'node:fs';
+  import { meetKeeper } from '../../src/master/keeper.ts';
+  import { Tally } from '../../src/master/tally.ts';
+  import { native } from '../../src/native.ts';
+  const keeper = await meetKeeper();
+  const files = () => readdirSync('/proc/self/fd').length;
+  const failure = (attempt) => { try { attempt(); } catch (error) { return error.code; } };
+  while (failure(() => keeper.ready()) === undefined) continue;
+  const before = files();
+  const tally = new Tally(keeper, { current: {}, update: () => {} });
+  const open = failure(() => tally.open(1, 2));
+  const started = failure(() => tally.started(1, process.pid));
+  const ended = failure(() => tally.ended(1));
+  console.log(JSON.stringify({ open, started, ended, left: files() - before }));
+  process.exit(0);
+`;
+
+test('a worker that can not be told of to the keeper leaves no descriptor behind, and its end is no error', () => {
+  const { a, b } = native.socketPair();
+  const keeper = native.openChannel({ fd: a, onMessage: () => {}, onClose: () => {} });
+  for (const message of ['hello 1 1 0 serving', 'go']) keeper.send({ message });
+  try {
+    const told = execFileSync(process.execPath, [...process.execArgv, '--input-type=module', '-e', unheard], {
+      stdio: ['ignore', 'pipe', 'inherit', b],
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+    });
+    assert.equal(JSON.parse(told), { open: 'ENOBUFS', started: 'ENOBUFS', left: 0 });
+  } finally {
+    native.closeFd({ fd: b });
+    keeper.close();
+  }
+});
