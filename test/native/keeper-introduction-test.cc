@@ -23,6 +23,10 @@ namespace ironsocket {
 class KeeperUnderTest {
  public:
   explicit KeeperUnderTest(int held) {
+    rlimit files{};
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &files) == 0);
+    files.rlim_cur = files.rlim_max;
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &files) == 0);
     keeper_.state_.masters.emplace_back();
     SocketPair pair;
     master().channel.emplace(std::move(pair.ours));
