@@ -46,7 +46,8 @@ export async function fuzzNative(name: string, work: string, seconds: number): P
   for (const each of [kept, work]) mkdirSync(each, { recursive: true });
   const program = join(directory, `libfuzzer-${name}`);
   const log = `${work}.log`;
-  const args = ['-timeout=20', '-rss_limit_mb=4096', '-print_final_stats=1', `-artifact_prefix=${work}-`, work, kept];
+  // Of an input, in seconds as they pass: beside other work a slow one is not a hang.
+  const args = ['-timeout=300', '-rss_limit_mb=4096', '-print_final_stats=1', `-artifact_prefix=${work}-`, work, kept];
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const sink = createWriteStream(log);
   child.stderr.pipe(sink);
@@ -78,7 +79,7 @@ export async function fuzzNative(name: string, work: string, seconds: number): P
 export function mergeNative(name: string, work: string): number {
   const kept = `test/fuzz/corpus/${name}`;
   const before = readdirSync(kept).length;
-  spawnSync(join(directory, `libfuzzer-${name}`), ['-merge=1', '-use_counters=0', '-timeout=20', kept, work], {
+  spawnSync(join(directory, `libfuzzer-${name}`), ['-merge=1', '-use_counters=0', '-timeout=300', kept, work], {
     stdio: 'ignore',
   });
   return readdirSync(kept).length - before;

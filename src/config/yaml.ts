@@ -114,8 +114,9 @@ class Lines {
   place(offset: number, length: number): Place {
     const before = this.#text.slice(0, offset);
     const line = before.split('\n').length;
-    const column = offset - (before.lastIndexOf('\n') + 1) + 1;
     const text = this.lineAt(offset);
+    // The end of a line may be between "\r" and "\n".
+    const column = Math.min(offset - (before.lastIndexOf('\n') + 1), text.length) + 1;
     return { file: this.#file, line, column, length: Math.max(1, Math.min(length, text.length - column + 1)), text };
   }
 
