@@ -31,6 +31,11 @@ int SendMessage(int fd, std::string_view message, std::span<const int> fds) {
   return sent < 0 ? errno : 0;
 }
 
+bool IsWithinLimits(std::string_view message, std::span<const int> fds) {
+  return !message.empty() && message.size() <= Channel::kMaxMessage &&
+         fds.size() <= Channel::kMaxFds;
+}
+
 bool PeerIsGone(int error) { return error == EPIPE || error == ECONNRESET || error == ENOTCONN; }
 
 }  // namespace
@@ -53,9 +58,7 @@ Channel::Channel(UniqueFd fd) : fd_(std::move(fd)) {
 }
 
 Status Channel::Send(std::string_view message, std::span<const int> fds) {
-  if (message.empty() || message.size() > kMaxMessage || fds.size() > kMaxFds) {
-    return {EMSGSIZE, "sendmsg"};
-  }
+  if (!IsWithinLimits(message, fds)) return {EMSGSIZE, "sendmsg"};
   refused_ = false;
   if (waiting()) return Enqueue(message, fds);
   int error = SendMessage(fd_.get(), message, fds);
@@ -65,9 +68,7 @@ Status Channel::Send(std::string_view message, std::span<const int> fds) {
 }
 
 Status Channel::TrySend(std::string_view message, std::span<const int> fds) {
-  if (message.empty() || message.size() > kMaxMessage || fds.size() > kMaxFds) {
-    return {EMSGSIZE, "sendmsg"};
-  }
+  if (!IsWithinLimits(message, fds)) return {EMSGSIZE, "sendmsg"};
   int error = waiting() ? EAGAIN : SendMessage(fd_.get(), message, fds);
   refused_ = waiting() || WaitsAfter(error);
   if (refused_) return {EAGAIN, "sendmsg"};
