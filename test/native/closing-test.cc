@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include "live-engine.h"
+#include "loop/clock.h"
 
 using namespace ironsocket;
 
@@ -257,8 +258,10 @@ TEST_CASE("closing: the backend's reset is a reset to the client, never close_no
 
 TEST_CASE("closing: a backend that can't be reached is internal_error, until another is named") {
   LiveEngine live;
-  { live.plan.listeners[0].backend_addresses = {Port().text()}; }  // nobody listens there any more
+  const RefusingPort nobody;
+  live.plan.listeners[0].backend_addresses = {nobody.text};
   live.Configure();
+  const int64_t start = NowMs();
   for (int version : kVersions) {
     LiveClient client(live.front, version);
     REQUIRE(client.connected);
@@ -266,7 +269,9 @@ TEST_CASE("closing: a backend that can't be reached is internal_error, until ano
     client.Close(false);
     CHECK(live.Reason() == "backend_failed");
   }
-  CHECK(live.Events(LiveEngine::Type::kBackendFailed) == 1);  // at most one in a second
+  const size_t told = live.Events(LiveEngine::Type::kBackendFailed);
+  CHECK(told > 0);
+  if (NowMs() - start < 1'000) CHECK(told == 1);  // at most one in a second
   CHECK(live.events[0].listener == "web");
   CHECK(live.events[0].error == ECONNREFUSED);
   CHECK(live.Count(Counter::kBackendConnectFailed) == 2);
@@ -278,9 +283,9 @@ TEST_CASE("closing: a backend that can't be reached is internal_error, until ano
 
 TEST_CASE("closing: the next address is tried when one fails") {
   LiveEngine live;
-  std::string nobody;
-  { nobody = Port().text(); }
-  live.plan.listeners[0].backend_addresses = {nobody, nobody, live.backend.text(), nobody};
+  const RefusingPort nobody;
+  live.plan.listeners[0].backend_addresses = {nobody.text, nobody.text, live.backend.text(),
+                                              nobody.text};
   live.Configure();
   for (int i = 0; i < 4; i++) LiveSession session(live);
   CHECK(live.Count(Counter::kBackendConnectFailed) == 0);
@@ -292,7 +297,8 @@ TEST_CASE(
   for (bool half : {false, true}) {
     CAPTURE(half);
     LiveEngine live;
-    live.plan.listeners[0].idle_ms = half ? 0 : 100;
+    live.plan.listeners[0].idle_ms =
+        half ? 0 : 1'000;  // longer than the session takes to come about
     live.plan.listeners[0].half_closed_ms = half ? 100 : 0;
     live.Configure();
     LiveSession session(live);

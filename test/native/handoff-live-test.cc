@@ -223,7 +223,7 @@ TEST_CASE("handoff: a session that still waits for its backend moves, and waits 
     CHECK(client.Read(1) == Bytes{'z'});
   }
   SUBCASE("until its time is over; the listener is told by name") {
-    a.plan.listeners[0].connect_ms = 500;
+    a.plan.listeners[0].connect_ms = 2'000;
     a.Configure();
     LiveClient client(a.front, TLS1_3_VERSION);
     REQUIRE(client.connected);

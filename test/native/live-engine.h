@@ -56,6 +56,27 @@ struct Port {
   }
 };
 
+// A port that is taken but not listened on: it refuses, and nobody else can take it meanwhile; but
+// only after connect() has said EINPROGRESS.
+struct RefusingPort {
+  ironsocket::UniqueFd fd{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  std::string text;
+
+  RefusingPort() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+    REQUIRE(bind(fd.get(), generic, sizeof address) == 0);
+    socklen_t length = sizeof address;
+    getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
+    text = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    ironsocket::UniqueFd probe(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    REQUIRE(connect(probe.get(), generic, sizeof address) == -1);
+    REQUIRE(errno == EINPROGRESS);
+  }
+};
+
 // Exactly `size` bytes; fewer when the stream ends before.
 inline Bytes Receive(int fd, size_t size) {
   Bytes bytes(size);

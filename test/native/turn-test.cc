@@ -61,14 +61,13 @@ uint64_t FloodBeforeTurn(Bytes (*forge)(TrafficKeys& keys)) {
   // Two listeners whose backend refuses, which costs a turn: each name is told only
   // once in a second.
   Port fronts[2];
-  std::string nobody;
-  { nobody = Port().text(); }
+  const RefusingPort nobody;
   for (Port& front : fronts) {
     live.plan.listeners.push_back(live.plan.listeners[0]);
     live.plan.listeners.back().id = static_cast<uint32_t>(live.plan.listeners.size()) + 7;
     live.plan.listeners.back().name = std::to_string(live.plan.listeners.size());
     live.plan.listeners.back().fd = front.fd.get();
-    live.plan.listeners.back().backend_addresses = {nobody};
+    live.plan.listeners.back().backend_addresses = {nobody.text};
     fcntl(front.fd.get(), F_SETFL, O_NONBLOCK);
   }
   const int large = 4 << 20;
