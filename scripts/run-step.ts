@@ -18,6 +18,8 @@ export interface Step {
   /** Reads the counts out of the output of a step that ended with 0; left out: the step is one test. */
   readonly count?: (output: string) => Counts | undefined;
   readonly env?: NodeJS.ProcessEnv;
+  /** What to show of the output of a step that failed; left out: all of it. */
+  readonly failures?: (output: string) => string;
   /** Not beside others: it measures. */
   readonly alone?: boolean;
   /** Name of a step that must have ended before, if it runs at all. */
@@ -54,7 +56,8 @@ export async function runStep(step: Step, prefix = ''): Promise<Counts> {
   const failed = good ? counted.failed : Math.max(counted?.failed ?? 1, 1);
   const passed = step.count === undefined && failed > 0 ? 0 : (counted?.passed ?? 0);
   if (failed > 0) {
-    console.log(`${output.trimEnd()}\nFAILED   ${name}: ${ending}, ${failed} failed, ${passed} passed, ${seconds} s`);
+    const shown = step.failures?.(output) ?? output;
+    console.log(`${shown.trimEnd()}\nFAILED   ${name}: ${ending}, ${failed} failed, ${passed} passed, ${seconds} s`);
   } else {
     for (const line of output.split('\n')) if (line.startsWith('skipped: ')) console.log(line);
     console.log(`ok       ${name}: ${passed} passed, ${seconds} s`);
@@ -108,6 +111,15 @@ export function suiteCounts(output: string): Counts | undefined {
 
 export function doctestCounts(output: string): Counts | undefined {
   return parseCounts(/test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed\s*\|\s*(\d+) skipped/.exec(output));
+}
+
+/** The tests that failed and the end: those that passed leave their messages in the output, too. */
+export function doctestFailures(output: string): string {
+  const rule = '='.repeat(79);
+  const parts = output.split(`${rule}\n`);
+  return parts
+    .filter((part, i) => i === parts.length - 1 || /ERROR|WARNING|runtime error/.test(part))
+    .join(`${rule}\n`);
 }
 
 function parseCounts(match: RegExpExecArray | null): Counts | undefined {
