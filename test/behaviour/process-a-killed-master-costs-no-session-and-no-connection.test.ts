@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { descendants, isAlive } from '../helpers/processes.ts';
+import { descendants, doubled, isAlive } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -83,7 +83,8 @@ test('the worker dies under the new master, and both at once', async (t) => {
   process.kill(proxy.masterPid(), 'SIGKILL');
   await say(await RawTlsClient.connect({ port: proxy.port, version: '1.3' }), 'and by that after it');
   await proxy.log.waitFor({ event: 'ready' }, { from });
-  assert.is(descendants(proxy.keeperPid).length, 2);
+  // Who has died is there until the keeper looks.
+  while (descendants(proxy.keeperPid).length !== 2) await new Promise((resolve) => setTimeout(resolve, 10));
 });
 
 test('masters that die young are started with growing pauses', async (t) => {
@@ -91,12 +92,13 @@ test('masters that die young are started with growing pauses', async (t) => {
   t.after(() => proxy.stop());
   const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
   const delays: number[] = [];
-  for (let i = 0; i < 4; i++) {
+  // On a machine that stands still now and then one gets old before it is found, and all begins anew.
+  while (!doubled(delays, 400)) {
     const from = proxy.log.lines.length;
     process.kill(await youngMaster(proxy), 'SIGKILL');
     delays.push(Number((await proxy.log.waitFor({ process_type: 'keeper' }, { from })).delay_ms));
+    assert.ok(delays.length < 12, `delays ${delays}`);
   }
-  assert.ok(delays.at(-1) === 400 || delays.at(-1) === 800, `delays ${delays}`);
   await say(client, 'still here');
   await proxy.log.waitFor({ event: 'ready' }, { from: proxy.log.lines.length - 5 });
 });

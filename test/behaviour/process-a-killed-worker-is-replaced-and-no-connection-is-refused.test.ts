@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
 import { engines } from '../helpers/engines.ts';
+import { doubled } from '../helpers/processes.ts';
 import { startProxy, versions } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -70,16 +71,15 @@ test('one that crashes again and again is started with growing pauses', async (t
   const proxy = await startProxy({ listeners: [{ backend: echo.address }] });
   t.after(() => proxy.stop());
   const delays: number[] = [];
-  for (let i = 0; i < 4; i++) {
+  // On a machine that stands still now and then one gets old before it is found, and all begins anew.
+  while (!doubled(delays, 400)) {
     const from = proxy.log.lines.length;
     process.kill(proxy.workerPid(), 'SIGKILL');
     const dead = await proxy.log.waitFor({ event: 'worker', worker_state: 'dead' }, { from });
     delays.push(Number(dead.delay_ms));
     await proxy.log.waitFor({ event: 'worker', worker_state: 'spawned' }, { from });
+    assert.ok(delays.length < 12, `delays ${delays}`);
   }
-  // The first may have lived long enough to be replaced at once.
-  assert.ok(delays.at(-1) === 400 || delays.at(-1) === 800, `delays ${delays}`);
-  assert.is(delays.at(-1), (delays.at(-2) ?? 0) * 2);
   await talk(proxy.port);
 });
 

@@ -55,7 +55,10 @@ test(
     // Its parent ends at once.
     const orphan = ['--target', String(keeper), '--pid', 'sh', '-c', 'sleep 1000 &'];
     execFileSync('nsenter', orphan, { stdio: 'ignore' });
-    const adopted = descendants(keeper).filter((pid) => nameOf(pid) === 'sleep');
+    const sleeping = () => descendants(keeper).filter((pid) => nameOf(pid) === 'sleep');
+    // It is still the shell until it gets to run.
+    while (sleeping().length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    const adopted = sleeping();
     assert.is(adopted.length, 1);
     process.kill(adopted[0] ?? 0, 'SIGKILL');
     while (existsSync(`/proc/${adopted[0]}`)) await new Promise((resolve) => setTimeout(resolve, 10));

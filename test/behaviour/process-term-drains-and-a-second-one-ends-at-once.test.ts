@@ -10,7 +10,6 @@ import { descendants, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
-import { timeFactor } from '../helpers/time.ts';
 import { alert } from '../helpers/tls-records.ts';
 
 const echo = await startEcho();
@@ -73,16 +72,15 @@ test('at the limit sessions are ended with an alert, and counted', async (t) => 
 });
 
 test('a second signal ends sessions at once', async (t) => {
-  const { proxy, client } = await serving(t, '20s');
+  // Longer than the test may take.
+  const { proxy, client } = await serving(t, '1h');
   const pids = descendants(proxy.keeperPid);
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   await draining(proxy);
-  const before = performance.now();
   process.kill(proxy.keeperPid, 'SIGTERM');
   await client.outcome();
   assert.equal(await exited, [0, null]);
-  assert.ok(performance.now() - before < 3_000 * timeFactor);
   assert.equal(await survivors(pids), []);
 });
 

@@ -10,7 +10,7 @@ import { controlDirectory } from '../../src/admin/places.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ironsocketAs } from '../helpers/commands.ts';
 import { root } from '../helpers/installation.ts';
-import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
+import { descendants, filesAgain, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { afterAll, type TestContext, test as testWith } from '../helpers/suite.ts';
@@ -56,7 +56,7 @@ async function fails(why: RegExp, ...args: readonly string[]): Promise<void> {
   assert.match(stderr, why);
   await serves(proxy);
   await say(client, 'the same session');
-  assert.is(await settledFiles(processes), files);
+  await filesAgain(processes, files);
   assert.equal(processes(), before);
 }
 

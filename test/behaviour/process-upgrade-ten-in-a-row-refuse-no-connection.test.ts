@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { descendants, settledFiles, survivors } from '../helpers/processes.ts';
+import { descendants, filesAgain, settledFiles, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -51,7 +51,7 @@ test(
     assert.is(proxy.child.exitCode, null);
     // One master and one worker, and each holds what it held.
     while (all().length !== 3) await new Promise((resolve) => setTimeout(resolve, 10));
-    assert.is(await settledFiles(all), files);
+    await filesAgain(all, files);
   },
   { deadline: 60_000 },
 );

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { controlDirectory } from '../../src/admin/places.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ironsocket } from '../helpers/commands.ts';
-import { descendants, settledFiles } from '../helpers/processes.ts';
+import { descendants, filesAgain, settledFiles } from '../helpers/processes.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
@@ -57,7 +57,7 @@ for (const { proxy, version, label, engine } of all) {
     assert.equal(report?.check?.engines, { ...none, [name]: count });
     assert.equal([report?.check?.move, report?.check?.refused, report?.check?.unseen], [count, 0, 0]);
     assert.equal(processes(), pids);
-    assert.is(await settledFiles(processes), files);
+    await filesAgain(processes, files);
     for (const client of clients) await say(client, 'after');
     for (const client of clients) client.peer.reset();
   });

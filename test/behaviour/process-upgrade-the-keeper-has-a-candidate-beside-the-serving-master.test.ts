@@ -3,7 +3,7 @@
 // Not in the kernel lab: no session and no socket of a client.
 import * as assert from 'uvu/assert';
 import { PlayedKeeper, type PlayedMaster } from '../helpers/keeper.ts';
-import { descendants, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
+import { descendants, filesAgain, isAlive, settledFiles, survivors } from '../helpers/processes.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
 
 interface Played {
@@ -190,9 +190,8 @@ test('ten changes of keepers lose no signal and leave no descriptor', async (t) 
     files ??= await settledFiles(() => [keeper.pid]);
   }
   assert.is(keeper.child.exitCode, null);
-  const now = () => settledFiles(() => [keeper.pid]);
-  // Beside other work the keeper may take its time to see the end of the last master.
-  for (let tries = 0; tries < 5 && (await now()) !== files; tries++);
-  assert.is(await now(), files);
+  await filesAgain(() => [keeper.pid], files ?? '');
+  // An ended master is its child until it looks.
+  while (descendants(keeper.pid).length !== 1) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(descendants(keeper.pid), [serving.pid]);
 });

@@ -30,7 +30,7 @@ export function isAlive(pid: number): boolean {
 
 /** Those of `pids` that are still alive after a moment: a process closes its descriptors, by which its end is seen, before it is gone. */
 export async function survivors(pids: readonly number[]): Promise<number[]> {
-  const until = performance.now() + 2_000 * timeFactor;
+  const until = performance.now() + 10_000 * timeFactor;
   while (pids.some(isAlive) && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
   return pids.filter(isAlive);
 }
@@ -59,6 +59,23 @@ export async function settledFiles(pids: () => readonly number[]): Promise<strin
     last = now;
   }
   return last;
+}
+
+/** Waits until they are as many as in `base` (settledFiles) and none has more open than there; throws when that does not come. */
+export async function filesAgain(pids: () => readonly number[], base: string): Promise<void> {
+  const most = base.split(',').map(Number);
+  for (const until = performance.now() + 10_000 * timeFactor; ; ) {
+    const now = pids().map((pid) => openFiles(pid) ?? 0);
+    if (now.length === most.length && now.every((files, i) => files <= (most[i] ?? 0))) return;
+    if (performance.now() > until) throw new Error(`${now} descriptors, in the beginning ${base}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Whether the pauses before a process was started again have grown to `last`, each twice the one before. */
+export function doubled(delays: readonly number[], last: number): boolean {
+  const [third, second, first] = delays.slice(-3).reverse();
+  return third === last && second === last / 2 && first === last / 4;
 }
 
 /** CPU time used so far, user and system, in seconds. */

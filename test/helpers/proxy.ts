@@ -3,6 +3,7 @@
 // for leftovers.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
+import * as dgram from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
@@ -176,10 +177,14 @@ async function accepting(proxy: RunningProxy): Promise<void> {
   }
 }
 
-/** A port that nobody listens on, out of the range that the kernel gives to clients. */
+/**
+ * A port that nobody listens on, out of the range that the kernel gives to clients. Until this process ends no other test gets it: each
+ * holds the UDP port of the same number, of which there is one for all.
+ */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
   for (;;) {
     const port = randomInt(10_000, 32_000);
+    if (!(await isReserved(port))) continue;
     const server = net.createServer();
     const free = await new Promise<boolean>((resolve) => {
       server.on('error', () => resolve(false)).listen(port, host, () => resolve(true));
@@ -189,6 +194,13 @@ export async function freePort(host = '127.0.0.1'): Promise<number> {
     await once(server, 'close');
     return port;
   }
+}
+
+async function isReserved(port: number): Promise<boolean> {
+  const mark = dgram.createSocket('udp4').unref();
+  return new Promise((resolve) => {
+    mark.on('error', () => resolve(false)).bind({ port, address: '127.0.0.1', exclusive: true }, () => resolve(true));
+  });
 }
 
 function kill(pid: number, signal: NodeJS.Signals): void {
