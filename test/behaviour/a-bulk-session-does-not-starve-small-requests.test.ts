@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Runs alone: it measures time. Everything shares one relay thread.
+// Runs alone: it counts what passes a request by. Everything shares one relay thread.
 // In the kernel lab on the newest alone: turns are our own.
 // In the kernel lab never one direction alone: each direction takes its turns by itself.
 
 import * as assert from 'uvu/assert';
 import { startBackend, startEcho } from '../helpers/backends.ts';
 import { test } from '../helpers/suite.ts';
-import { timeFactor } from '../helpers/time.ts';
 import { only, tlsConnect } from '../helpers/tls-client.ts';
 import { variants } from '../helpers/variants.ts';
 
@@ -41,19 +40,20 @@ for (const { proxy, version, label } of await variants(options)) {
       t.after(() => {
         for (const client of [...bulk, { socket }]) client.socket.destroy();
       });
-      const times: number[] = [];
+      const arrived = (): number => bulk.reduce((sum, client) => sum + client.peer.received, 0);
+      const passed: number[] = [];
       const until = performance.now() + 4000;
-      while (times.length < 20 || (times.length < 200 && performance.now() < until)) {
-        const started = performance.now();
+      while (passed.length < 20 || (passed.length < 200 && performance.now() < until)) {
+        const before = arrived();
         socket.write('ping');
         await peer.read(4);
-        times.push(performance.now() - started);
+        passed.push(arrived() - before);
       }
-      times.sort((a, b) => a - b);
-      const median = times[times.length >> 1] ?? 0;
-      // The test's own process decrypts the bulk as well, and shares two cores with the proxy: only starvation counts.
-      assert.ok(median < 50 * timeFactor, `median ${median.toFixed(1)} ms`);
-      assert.ok((times.at(-1) ?? 0) < 1000 * timeFactor, `longest ${times.at(-1)?.toFixed(1)} ms`);
+      passed.sort((a, b) => a - b);
+      // Bytes, because time is the machine's: while this process stands still a request waits, and full buffers come behind it. Turns of
+      // 512 KiB let 4 to 8 MiB pass by a request, turns without an end (seen: of 64 MiB) 50.
+      const quarter = passed[passed.length >> 2] ?? 0;
+      assert.ok(quarter < 24 << 20, `${quarter >> 20} MiB passed by all but a quarter of the requests`);
       for (const client of bulk) assert.ok(client.peer.received > 1 << 20, 'every bulk session moves too');
     },
     { deadline: 60_000 },
