@@ -8,7 +8,6 @@ import { startBackend, startBlackHole } from '../helpers/backends.ts';
 import { freePort } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
-import { timeFactor } from '../helpers/time.ts';
 import { alert } from '../helpers/tls-records.ts';
 import { variants } from '../helpers/variants.ts';
 
@@ -21,12 +20,16 @@ const listeners = [
   { name: 'hole', backend: hole, timeouts: { connect: '700ms' } },
   { name: 'rude', backend: rude.address },
   { name: 'no-socket', backend: 'unix:/nonexistent/backend' },
+  { name: 'deep-hole', backend: hole },
   { name: 'unknown-name', backend: 'nobody.invalid:80', timeouts: { connect: '1s' } },
 ];
 
-for (const variant of await variants({ listeners })) {
+// Who waits for this deadline instead of its own is not done in the test's time.
+const config = { timeouts: { connect: '10m' } };
+
+for (const variant of await variants({ listeners, config })) {
   const { proxy, version, label } = variant;
-  const [goodPort = 0, refused = 0, holePort = 0, rudePort = 0, noSocket = 0, unknown = 0] = proxy.ports;
+  const [goodPort = 0, refused = 0, holePort = 0, rudePort = 0, noSocket = 0, deepHole = 0, unknown = 0] = proxy.ports;
 
   const fails = async (port: number, reason: RegExp): Promise<number> => {
     const started = performance.now();
@@ -41,11 +44,11 @@ for (const variant of await variants({ listeners })) {
   };
 
   test(`${label}: refused`, async () => {
-    assert.ok((await fails(refused, /backend_failed/)) < 1000 * timeFactor);
+    await fails(refused, /backend_failed/);
   });
   test(`${label}: a black hole ends at connect_timeout`, async () => {
     const ms = await fails(holePort, /connect_timeout/);
-    assert.ok(ms > 600 && ms < 3000 * timeFactor, `${ms}`);
+    assert.ok(ms > 600, `${ms}`);
   });
   test(`${label}: reset right after connecting`, async () => {
     await fails(rudePort, /backend_reset|backend_failed/);
@@ -79,14 +82,13 @@ for (const variant of await variants({ listeners })) {
 
   test(`${label}: others are served all the time`, async () => {
     const waiting = await Promise.all(
-      Array.from({ length: 20 }, () => RawTlsClient.connect({ port: holePort, version })),
+      Array.from({ length: 20 }, () => RawTlsClient.connect({ port: deepHole, version })),
     );
-    const started = performance.now();
     const client = await RawTlsClient.connect({ port: goodPort, version });
     const server = await good.next();
     server.finish('served');
     assert.is((await client.outcome()).data, 'served');
-    assert.ok(performance.now() - started < 500 * timeFactor);
+    assert.is(waiting.filter(({ peer }) => peer.ending !== undefined).length, 0, 'they still wait');
     for (const each of [client, ...waiting]) each.peer.reset();
   });
 

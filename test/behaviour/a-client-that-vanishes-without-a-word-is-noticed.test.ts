@@ -128,9 +128,10 @@ const backend = await startBackend();
 const running: [string, RunningProxy, [number, number]][] = [];
 for (const engine of skip === undefined ? engines : []) {
   const ports: [number, number] = [await freePort(), await freePort()];
+  // Enough for a session to begin before its client vanishes.
   const listeners = [
     { name: 'keepalive', listen: `0.0.0.0:${ports[0]}`, backend: backend.address },
-    { name: 'idle', listen: `0.0.0.0:${ports[1]}`, backend: backend.address, timeouts: { idle: '1s' } },
+    { name: 'idle', listen: `0.0.0.0:${ports[1]}`, backend: backend.address, timeouts: { idle: '4s' } },
   ];
   running.push([engine.label, await sharedProxy({ listeners }, engine), ports]);
 }

@@ -9,7 +9,11 @@ import { exchangeRaw, tlsConnect } from '../helpers/tls-client.ts';
 import { sharedProxy } from '../helpers/variants.ts';
 
 const backend = await startEcho();
-const proxy = await sharedProxy({ listeners: [{ backend: backend.address, timeouts: { handshake: '2s' } }] });
+const listeners = [
+  { name: 'garbage', backend: backend.address, timeouts: { handshake: '2s' } },
+  { name: 'good', backend: backend.address },
+];
+const proxy = await sharedProxy({ listeners });
 const hello = clientHello({ sni: Buffer.from('localhost') });
 
 const garbage: readonly [string, Buffer][] = [
@@ -62,7 +66,7 @@ test('a good hello with one byte changed, wherever it is', async () => {
 
 test('the backend saw nothing of it, and a good client is served', async () => {
   assert.is(backend.accepted(), 0);
-  const { socket, peer } = await tlsConnect({ port: proxy.port });
+  const { socket, peer } = await tlsConnect({ port: proxy.ports[1] ?? 0 });
   socket.write('fine');
   assert.is((await peer.read(4)).toString(), 'fine');
   socket.destroy();

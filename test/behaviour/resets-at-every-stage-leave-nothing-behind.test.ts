@@ -90,9 +90,9 @@ for (const variant of await variants({ listeners: [{ backend: backend.address }]
     const before = cpuSeconds(worker);
     await new Promise((resolve) => setTimeout(resolve, 500));
     assert.ok(cpuSeconds(worker) - before < 0.1 * timeFactor, 'nothing spins');
-    const now = openFiles(worker);
-    // Only root may look.
-    if (once !== undefined && now !== undefined) assert.ok(now <= once, `${once} files, then ${now}`);
+    // Only root may look. The backend sees the end of a session before all its descriptors are closed.
+    while (once !== undefined && (openFiles(worker) ?? 0) > once)
+      await new Promise((resolve) => setTimeout(resolve, 10));
     assert.equal(proxy.log.all({ process_type: 'worker', level: /fatal|error|warn/ }), []);
   });
 }

@@ -14,7 +14,8 @@ const backend = await startBackend({ taking: 'count' });
 const options = {
   listeners: [
     { name: 'patient', backend: backend.address },
-    { name: 'impatient', backend: backend.address, timeouts: { idle: '1s', half_closed: '1s' } },
+    { name: 'idle', backend: backend.address, timeouts: { idle: '1s' } },
+    { name: 'half-closed', backend: backend.address, timeouts: { half_closed: '1s' } },
   ],
 };
 const all = await variants(options);
@@ -133,7 +134,7 @@ for (const variant of all) {
       rx: before.rx + (variant.rx === 'kernel' ? sessions.length : 0),
       tx: before.tx + (variant.tx === 'kernel' ? sessions.length : 0),
     });
-    for (const end of ends.filter(timesOut)) await open(end, proxy.ports[1]);
+    for (const end of ends.filter(timesOut)) await open(end, proxy.ports[end[1] === 'idle_timeout' ? 1 : 2]);
     await Promise.all(
       sessions.map(async ({ what, reason, end, session }) => {
         await end(session, variant);
@@ -146,7 +147,8 @@ for (const variant of all) {
       session.server.socket.destroy();
     }
     await inKernelAgain(before);
-    if (files !== undefined)
-      assert.ok((openFiles(proxy.workerPid()) ?? 0) <= files + 2, 'descriptors of a pipe at most');
+    // The log tells the end of a session before its descriptors are closed; those of a pipe may stay.
+    while (files !== undefined && (openFiles(proxy.workerPid()) ?? 0) > files + 2)
+      await new Promise((resolve) => setTimeout(resolve, 10));
   });
 }

@@ -118,8 +118,9 @@ export async function startSleeper(): Promise<Sleeper> {
   }
 }
 
+/** What has happened by then is told first, also to a process that has stood still meanwhile: timers come before sockets. */
 function delay(ms: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
+  return new Promise((resolve) => setTimeout(() => setImmediate(() => setImmediate(() => resolve(undefined))), ms));
 }
 
 /**

@@ -35,6 +35,17 @@ export async function survivors(pids: readonly number[]): Promise<number[]> {
   return pids.filter(isAlive);
 }
 
+/** Whether every thread of it sleeps: none works, and none waits for a core. */
+export function isAsleep(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) => {
+    try {
+      return /^State:\s+S/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1'));
+    } catch {
+      return true; // ended meanwhile
+    }
+  });
+}
+
 /** Resident memory in bytes. */
 export function residentBytes(pid: number): number {
   return (statusField(pid, 'VmRSS') ?? 0) * 1024;

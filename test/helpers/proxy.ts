@@ -161,7 +161,8 @@ async function ready(proxy: RunningProxy): Promise<void> {
     throw new Error(`the proxy ended at once with ${code ?? signal}\n${proxy.log.tail()}\n${proxy.stderr()}`);
   });
   ended.catch(() => {});
-  await Promise.race([proxy.log.waitFor({ event: 'ready' }), ended]);
+  // Three processes start, two of them with Node: where all cores are busy, that takes longer than any other line of the log.
+  await Promise.race([proxy.log.waitFor({ event: 'ready' }, { ms: 60_000 }), ended]);
 }
 
 async function accepting(proxy: RunningProxy): Promise<void> {
