@@ -137,7 +137,7 @@ function talk(program: string, args: readonly string[]): Talk {
   const said = (text: string): Promise<void> =>
     new Promise((resolve, reject) => {
       const late = (): void => reject(new Error(`${program}: no ${text} in ${output.slice(-500)}`));
-      const timer = setTimeout(late, 5000 * timeFactor);
+      const timer = setTimeout(late, 10_000 * timeFactor);
       look = (): void => {
         const at = output.indexOf(text);
         if (at < 0) return;

@@ -56,7 +56,8 @@ async function served({ proxy }: Serving): Promise<Buffer> {
 
 /** The renewal in the log, and what clients get from then on. */
 async function renewed(serving: Serving, to: TestCertificate): Promise<void> {
-  const line = await serving.proxy.log.waitFor({ event: 'reload', trigger: 'certificates' });
+  // Before anybody would look without being told.
+  const line = await serving.proxy.log.waitFor({ event: 'reload', trigger: 'certificates' }, { ms: 8_000 });
   assert.equal([line.outcome, line.certificates], ['changed', serving.cert]);
   assert.ok((await served(serving)).equals(derOf(to)));
   await lives(serving);
@@ -167,7 +168,7 @@ test('a directory that is replaced as a whole, and then what is in it', async (t
   put(other.key, key);
   put(other.cert, cert);
   // Well before anybody would look without being told.
-  await proxy.log.waitFor({ event: 'reload', trigger: 'certificates' }, { from, ms: 5_000 });
+  await proxy.log.waitFor({ event: 'reload', trigger: 'certificates' }, { from, ms: 8_000 });
   assert.ok((await served(all)).equals(derOf(other)));
 });
 

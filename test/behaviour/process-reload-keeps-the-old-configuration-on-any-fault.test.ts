@@ -156,14 +156,19 @@ async function assertRefused(port: number): Promise<void> {
   assert.is(error.code, 'ECONNREFUSED');
 }
 
+/** Whether a process has something to read in one of its sockets of AF_UNIX. */
+function isTold(pid: number): boolean {
+  const rows = execFileSync('ss', ['--unix', '--processes', '--numeric', '--no-header'], { encoding: 'utf8' });
+  return rows.split('\n').some((row) => row.includes(`pid=${pid},`) && row.split(/\s+/)[2] !== '0');
+}
+
 test('a worker that dies over a reload leaves the old configuration, and the next reload works', async (t) => {
   const proxy = await serving(t);
   edit(proxy, (document) => Object.assign(document, { max_connections: 10 }));
   process.kill(proxy.workerPid(), 'SIGSTOP');
   const refused = reload(proxy);
-  await proxy.log.waitFor({ event: 'signal_received', signal_string: 'SIGHUP' });
-  // Long enough for the plan to be on its way.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // The plan waits to be read.
+  while (!isTold(proxy.workerPid())) await new Promise((resolve) => setTimeout(resolve, 10));
   process.kill(proxy.workerPid(), 'SIGKILL');
   const line = await refused;
   assert.equal([line.outcome, line.error_msg], ['refused', 'the worker died over the new configuration']);
@@ -172,7 +177,7 @@ test('a worker that dies over a reload leaves the old configuration, and the nex
 });
 
 test('while the service stops there is no reload', async (t) => {
-  const proxy = await startProxy({ listeners: [{ backend: echo.address }], config: { timeouts: { drain: '20s' } } });
+  const proxy = await startProxy({ listeners: [{ backend: echo.address }], config: { timeouts: { drain: '1m' } } });
   t.after(() => proxy.stop());
   const session = await tlsConnect({ port: proxy.port });
   process.kill(proxy.keeperPid, 'SIGTERM');

@@ -43,7 +43,7 @@ async function draining(proxy: RunningProxy): Promise<void> {
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal}: a session goes on while new connections are refused, and its end is the service's`, async (t) => {
-    const { proxy, client } = await serving(t, '20s');
+    const { proxy, client } = await serving(t, '1h');
     const exited = once(proxy.child, 'exit');
     process.kill(proxy.keeperPid, signal);
     await draining(proxy);
@@ -85,7 +85,7 @@ test('a second signal ends sessions at once', async (t) => {
 });
 
 test('a second signal ends everything even when master and worker are stopped', async (t) => {
-  const { proxy } = await serving(t, '20s');
+  const { proxy } = await serving(t, '1h');
   const exited = once(proxy.child, 'exit');
   for (const pid of [proxy.masterPid(), proxy.workerPid()]) process.kill(pid, 'SIGSTOP');
   process.kill(proxy.keeperPid, 'SIGTERM');
@@ -94,7 +94,7 @@ test('a second signal ends everything even when master and worker are stopped', 
 });
 
 test('a master that is killed while draining leaves the end to the next', async (t) => {
-  const { proxy, client } = await serving(t, '20s');
+  const { proxy, client } = await serving(t, '1h');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   await draining(proxy);
@@ -110,7 +110,7 @@ test('a master that is killed while draining leaves the end to the next', async 
 });
 
 test('a worker that dies while draining is not replaced', async (t) => {
-  const { proxy } = await serving(t, '20s');
+  const { proxy } = await serving(t, '1h');
   const exited = once(proxy.child, 'exit');
   process.kill(proxy.keeperPid, 'SIGTERM');
   await draining(proxy);

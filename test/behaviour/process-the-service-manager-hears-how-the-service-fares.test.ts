@@ -115,7 +115,8 @@ test('a reload that is refused during an upgrade is told, and READY waits for th
   const service = await managed(t, 'path', { IRONSOCKET_TEST_PAUSES: '1' });
   const { manager, proxy } = service;
   const notices = await hearing(service, async () => {
-    const upgrade = upgradeByCommand(proxy, '--pause-at', 'spawning', '--timeout', '3s');
+    // Time to get there and to be refused, also where the machine stands still now and then.
+    const upgrade = upgradeByCommand(proxy, '--pause-at', 'spawning', '--timeout', '8s');
     await proxy.log.waitFor({ event: 'upgrade', phase: 'spawning', paused: 'true' });
     assert.is((await reload(proxy)).outcome, 'refused');
     await manager.hears('RELOADING', 2);

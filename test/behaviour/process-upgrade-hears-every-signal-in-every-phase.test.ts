@@ -11,6 +11,7 @@ import { descendants } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
+import { timeFactor } from '../helpers/time.ts';
 import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
 
 const echo = await startEcho();
@@ -24,7 +25,7 @@ const read = (file: string) => (existsSync(file) ? readFileSync(file, 'utf8') : 
 const countOf = (pattern: RegExp, text: string) => text.match(new RegExp(pattern, 'g'))?.length ?? 0;
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (const end = performance.now() + 10_000; !condition(); ) {
+  for (const end = performance.now() + 10_000 * timeFactor; !condition(); ) {
     if (performance.now() > end) throw new Error(`never: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -93,10 +94,9 @@ for (const phase of phases) {
           }
           assert.not.match(read(`${file}.1`), /log_reopened/);
         }
-        const ending = performance.now();
         proxy.child.kill(end);
+        // It throws where somebody hangs.
         await proxy.stop();
-        assert.ok(performance.now() - ending < 8_000, 'nobody hangs');
         assert.is.not((await upgrade).code, undefined);
         client.peer.reset();
       },
@@ -113,18 +113,16 @@ test('TERM while the preflight hangs', async (t) => {
   t.after(copy.remove);
   const upgrade = upgradeByCommand(proxy, '--to', copy.directory);
   await until('a preflight', () => descendants(proxy.keeperPid).length === 3);
-  const ending = performance.now();
   await proxy.stop();
-  assert.ok(performance.now() - ending < 8_000, 'nobody hangs');
   assert.is.not((await upgrade).code, 0);
   await says(/event=stopped/);
 });
 
 test('TERM, then the upgrade fails: the worker that ends is not asked to accept again', async (t) => {
-  const { proxy, file, says } = await start(t, '20s');
+  const { proxy, file, says } = await start(t, '1m');
   const client = await RawTlsClient.connect({ port: proxy.port, version: '1.3' });
   await say(client, 'before');
-  const upgrade = upgradeByCommand(proxy, '--pause-at', 'switching', '--timeout', '4s');
+  const upgrade = upgradeByCommand(proxy, '--pause-at', 'switching', '--timeout', '8s');
   await says(/phase=switching paused=true/);
   proxy.child.kill('SIGTERM');
   assert.is.not((await upgrade).code, 0);

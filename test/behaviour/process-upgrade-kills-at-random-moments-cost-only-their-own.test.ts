@@ -54,10 +54,19 @@ function descriptorsOf(pid: number): Set<string> {
   );
 }
 
+/** Whether all threads have done so: one in the middle of a system call does it first. */
+function isStopped(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1');
+    return /^[TZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  });
+}
+
 /** Stops the process, sees which sessions it may own, and kills it. Gives the others. */
 function kill(pid: number, sessions: readonly CheckedSession[]): readonly CheckedSession[] {
   try {
     process.kill(pid, 'SIGSTOP');
+    while (!isStopped(pid));
     const sockets = proxySockets();
     const held = descriptorsOf(pid);
     process.kill(pid, 'SIGKILL');

@@ -88,7 +88,7 @@ test(
       for (const client of clients) await say(client, 'again');
     }
     const asked = await stop();
-    assert.ok(asked > 20, `${asked} answers`);
+    assert.ok(asked > 3, `${asked} answers`);
     const { counters, generation, last_upgrade } = await statusOf(proxy);
     assert.is(generation, 4);
     assert.equal([counters.sessions_total, counters.handshakes_completed], [count, count]);

@@ -170,7 +170,8 @@ test('the keeper stays as it is where its successor can not be executed', async 
   assert.equal(await next.hearsAll('go'), ['hello 1 2 1 serving', 'have peer', 'have state', 'go']);
 });
 
-test('ten changes of keepers lose no signal and leave no descriptor', async (t) => {
+test('ten changes of keepers lose no signal and leave no descriptor', changes, { deadline: 60_000 });
+async function changes(t: TestContext): Promise<void> {
   const played = await play(t);
   const { keeper } = played;
   let { serving } = played;
@@ -194,4 +195,4 @@ test('ten changes of keepers lose no signal and leave no descriptor', async (t) 
   // An ended master is its child until it looks.
   while (descendants(keeper.pid).length !== 1) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(descendants(keeper.pid), [serving.pid]);
-});
+}

@@ -10,7 +10,7 @@ import { descendants, survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { afterAll, test } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
-import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+import { upgradeBySignal, upgradePaused } from '../helpers/upgrade.ts';
 
 const backend = await startBackend({ taking: 'count' });
 const proxy = await startProxy({ listeners: [{ backend: backend.address }], env: { IRONSOCKET_TEST_PAUSES: '1' } });
@@ -30,7 +30,7 @@ function candidate() {
 }
 
 /** Where nobody dies it passes; until then a slow machine has to start a version beside a stream. */
-const timeout = `${2 + 2 * timeFactor}s`;
+const timeout = 2 + 2 * timeFactor;
 const before = ['master', 'worker', 'nobody'] as const;
 const both = ['candidate', 'newWorker', ...before] as const;
 const victims = { preflight: before, spawning: both, switching: both };
@@ -45,10 +45,8 @@ for (const phase of phases) {
         for (const session of sessions) session.close();
       });
       sessions[0]?.stream();
-      const from = proxy.log.lines.length;
       const old = serving();
-      const upgrade = upgradeByCommand(proxy, '--pause-at', phase, '--timeout', timeout);
-      await proxy.log.waitFor({ event: 'upgrade', phase, paused: 'true' }, { from });
+      const { from, upgrade } = await upgradePaused(proxy, phase, timeout);
       const all = { ...candidate(), ...old };
       // While no worker is at the listeners it waits in the queue.
       const visitor = connect();

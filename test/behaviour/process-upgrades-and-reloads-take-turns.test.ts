@@ -17,7 +17,7 @@ import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { change, edit, reload } from '../helpers/reload.ts';
 import { type TestContext, test } from '../helpers/suite.ts';
 import { tlsConnect } from '../helpers/tls-client.ts';
-import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+import { upgradeBySignal, upgradePaused } from '../helpers/upgrade.ts';
 
 const echo = await startEcho();
 
@@ -68,18 +68,16 @@ async function servedCertificate({ proxy: { port } }: Serving): Promise<Buffer> 
 }
 
 /** The pair that is served once a renewal has been taken, within `ms` from now on. */
-async function renewed(all: Serving, to: TestCertificate, from: number, ms = 10_000): Promise<void> {
+async function renewed(all: Serving, to: TestCertificate, from: number, ms = 9_000): Promise<void> {
   const line = await all.proxy.log.waitFor({ event: 'reload', trigger: 'certificates' }, { from, ms });
   assert.equal([line.outcome, line.certificates], ['changed', all.cert]);
   assert.ok((await servedCertificate(all)).equals(derOf(to)));
 }
 
-test('while an upgrade runs a reload is refused with a sentence and a renewed certificate waits; when it has failed both work', async (t) => {
+const whileOneRuns = async (t: TestContext): Promise<void> => {
   const all = await serving(t);
   const { proxy, cert, key } = all;
-  const from = proxy.log.lines.length;
-  const upgrade = upgradeByCommand(proxy, '--pause-at', 'spawning', '--timeout', '4s');
-  await proxy.log.waitFor({ event: 'upgrade', paused: 'true' }, { from });
+  const { from, upgrade } = await upgradePaused(proxy, 'spawning', 8);
   const port = await addListener(all, 'second');
   const sentence = 'no reload now: an upgrade is under way';
   const control = join(controlDirectory(), `${proxy.keeperPid}.sock`);
@@ -92,10 +90,12 @@ test('while an upgrade runs a reload is refused with a sentence and a renewed ce
   put(rsa.cert, cert);
   assert.is((await upgrade).code, 75);
   // Much earlier than files are looked at that nobody tells of.
-  await renewed(all, rsa, from, 3_000);
+  await renewed(all, rsa, from, 6_000);
   assert.is((await reload(proxy)).added, 'second');
   await serves(port);
-});
+};
+const sentences = 'while an upgrade runs a reload is refused with a sentence and a renewed certificate waits';
+test(`${sentences}; when it has failed both work`, whileOneRuns, { deadline: 60_000 });
 
 test('HUP at any phase of an upgrade is answered, and what it was for is there after the next one', async (t) => {
   const all = await serving(t);

@@ -54,7 +54,7 @@ export class LogLines {
 
   /**
    * The first line that matches, also when it has come already; `from` leaves out that many lines at the start. It has `ms`
-   * milliseconds, 10 s if left out, times the factor of time.ts. Lines of an earlier client with the same `client_port` are not
+   * milliseconds, 15 s if left out, times the factor of time.ts. Lines of an earlier client with the same `client_port` are not
    * meant.
    */
   waitFor(match: Match, options: { readonly from?: number; readonly ms?: number } = {}): Promise<LogLine> {
@@ -79,7 +79,7 @@ export class LogLines {
           done();
           reject(new Error(`no log line ${describe(match)}; the last ones:\n${this.tail()}`));
         },
-        (options.ms ?? 10_000) * timeFactor,
+        (options.ms ?? 15_000) * timeFactor,
       );
       this.#waiting.add(look);
       look();

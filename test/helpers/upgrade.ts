@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ask } from '../../src/admin/client.ts';
 import { controlDirectory } from '../../src/admin/places.ts';
-import type { UpgradeReport } from '../../src/upgrade/report.ts';
+import type { Phase, UpgradeReport } from '../../src/upgrade/report.ts';
 import { ironsocket } from './commands.ts';
 import { root } from './installation.ts';
+import type { LogLine } from './log-lines.ts';
 import type { RunningProxy } from './proxy.ts';
 import { timeFactor } from './time.ts';
 
@@ -44,6 +45,32 @@ export interface UpgradeOutcome {
 export async function upgradeByCommand(proxy: RunningProxy, ...args: readonly string[]): Promise<UpgradeOutcome> {
   const { code, stdout, stderr } = await ironsocket('upgrade', '--control', controlOf(proxy), '--json', ...args);
   return { code, stdout, stderr, report: code === 0 ? (JSON.parse(stdout) as UpgradeReport) : undefined };
+}
+
+export interface PausedUpgrade {
+  readonly upgrade: Promise<UpgradeOutcome>;
+  /** The line of the log that says that it stands still, and those before it that are not its own. */
+  readonly paused: LogLine;
+  readonly from: number;
+}
+
+/**
+ * An upgrade by command that stands still at the end of a phase before the commit, until its timeout of `seconds` ends it, of which at
+ * least half are left. Where the machine took longer on the way there, it is tried again with twice as many: one that fails leaves all
+ * as it was.
+ */
+export async function upgradePaused(proxy: RunningProxy, phase: Phase, seconds: number): Promise<PausedUpgrade> {
+  const from = proxy.log.lines.length;
+  const begun = performance.now();
+  const upgrade = upgradeByCommand(proxy, '--pause-at', phase, '--timeout', `${seconds}s`);
+  const ended = upgrade.then(() => undefined);
+  const paused = proxy.log.waitFor({ event: 'upgrade', phase, paused: 'true' }, { from, ms: 60_000 });
+  paused.catch(() => {});
+  const line = await Promise.race([paused, ended]);
+  if (line !== undefined && performance.now() - begun < 500 * seconds) return { upgrade, paused: line, from };
+  const { code, stderr } = await upgrade;
+  if (code !== 75 || !stderr.includes('in time') || seconds > 30) throw new Error(`no upgrade (${code}): ${stderr}`);
+  return upgradePaused(proxy, phase, 2 * seconds);
 }
 
 /** Path of its control socket. */

@@ -21,7 +21,7 @@ function ironsocket(...args: string[]): { status: number | null; stdout: string;
     cwd: directory,
     encoding: 'utf8',
     env,
-    timeout: 15_000,
+    timeout: 60_000,
   });
   return { status, stdout, stderr };
 }
@@ -146,7 +146,7 @@ test('output that can not be written is told, and a reader that goes is none', (
   for (const args of ['doctor --json', 'check --demo']) {
     const to = (file: string) => {
       const script = `"${process.execPath}" "${cli}" ${args} ${file}`;
-      return spawnSync('bash', ['-o', 'pipefail', '-c', script], { encoding: 'utf8', timeout: 15_000 });
+      return spawnSync('bash', ['-o', 'pipefail', '-c', script], { encoding: 'utf8', timeout: 60_000 });
     };
     const full = to('> /dev/full');
     assert.equal(
