@@ -108,7 +108,7 @@ async function stopAt(step: HandoffStep) {
     (error: Error) => error,
   );
   for (let seen = from, n = 0; n < pauses[step]; n++) {
-    const line = await proxy.log.waitFor({ event: 'upgrade', paused: 'true' }, { from: seen });
+    const line = await proxy.log.waitFor({ event: 'upgrade', paused: 'true' }, { from: seen, ms: 30_000 });
     seen = proxy.log.lines.indexOf(line) + 1;
   }
   return { from, upgrade, who: pids(from) };
@@ -181,7 +181,7 @@ const workers = ['worker', 'newWorker'] as const;
 const victims: readonly Victim[] = kernel ? workers : [...workers, 'master', 'candidate', 'nobody'];
 for (const step of steps) {
   for (const victim of victims) {
-    test(`${step}: ${victim}`, (t) => cell(t, step, victim));
+    test(`${step}: ${victim}`, (t) => cell(t, step, victim), { deadline: 60_000 });
   }
 }
 

@@ -15,7 +15,7 @@ export interface TestContext {
 }
 
 export interface TestOptions {
-  /** Milliseconds, times the factor of time.ts; 20 s if left out. */
+  /** Milliseconds, times the factor of time.ts; 30 s if left out. */
   readonly deadline?: number;
   /** Why the test can't run here; undefined: it can. */
   readonly skip?: string | undefined;
@@ -43,7 +43,7 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
     const own: (() => unknown)[] = [];
     const begun = performance.now();
     try {
-      await withDeadline(name, options.deadline ?? 20_000, () => body({ after: (clean) => own.push(clean) }));
+      await withDeadline(name, options.deadline ?? 30_000, () => body({ after: (clean) => own.push(clean) }));
       await withDeadline(`cleaning up after ${name}`, 20_000, () => runAll(own));
       checkReports();
       counts.passed++;

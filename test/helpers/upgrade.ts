@@ -16,7 +16,8 @@ import { timeFactor } from './time.ts';
 export async function upgradeBySignal(proxy: RunningProxy): Promise<number> {
   const from = proxy.log.lines.length;
   process.kill(proxy.keeperPid, 'SIGUSR2');
-  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: /./ }, { from });
+  // It gives up by itself after 30 s.
+  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: /./ }, { from, ms: 40_000 });
   if (end.outcome !== 'committed') throw new Error(`the upgrade failed: ${end.error_msg}\n${proxy.log.tail()}`);
   await proxy.log.waitFor({ event: 'keeper', state: 'replaced' }, { from });
   return Number(end.generation);
