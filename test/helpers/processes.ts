@@ -19,6 +19,12 @@ export function descendants(pid: number): number[] {
   return found;
 }
 
+/** Waits until a process of one thread sleeps: then it has taken whatever it had been told. */
+export async function atRest(pid: number): Promise<void> {
+  while (/^State:\s+[^SZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1')))
+    await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
 /** False for a process that is gone or a zombie. */
 export function isAlive(pid: number): boolean {
   try {

@@ -13,7 +13,7 @@ import { ecdsa, type TestCertificate } from './certificates.ts';
 import { cliPath, nodePath } from './installation.ts';
 import { checkLeaks, type Holdings, holdingsOf } from './leaks.ts';
 import { type LogLine, LogLines } from './log-lines.ts';
-import { descendants, isAlive } from './processes.ts';
+import { atRest, descendants, isAlive } from './processes.ts';
 import { timeFactor } from './time.ts';
 
 export const versions = ['1.3', '1.2'] as const;
@@ -89,6 +89,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await accepting(proxy);
   } else {
     await ready(proxy);
+    // What the master has given it to keep may still be on its way.
+    await atRest(proxy.keeperPid);
     bases.set(proxy.child, holdingsOf(proxy.keeperPid));
   }
   return proxy;
