@@ -7,7 +7,7 @@ import type { Status } from '../../src/master/status.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { ecdsa, rsa } from '../helpers/certificates.ts';
 import { ironsocket } from '../helpers/commands.ts';
-import { openFiles } from '../helpers/processes.ts';
+import { filesAgain, settledFiles } from '../helpers/processes.ts';
 import { freePort, type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { change, configFile, edit, keeperIsDone } from '../helpers/reload.ts';
 import { test } from '../helpers/suite.ts';
@@ -74,7 +74,7 @@ test(
     await change(proxy, toggle(0));
     await change(proxy, toggle(1));
     await keeperIsDone(proxy);
-    const files = openFiles(proxy.keeperPid);
+    const files = await settledFiles(() => [proxy.keeperPid]);
     for (let i = 0; i < rounds; i++) {
       edit(proxy, toggle(i));
       const from = proxy.log.lines.length;
@@ -98,7 +98,7 @@ test(
       document.max_connections = 1_000;
     });
     await keeperIsDone(proxy);
-    assert.is(openFiles(proxy.keeperPid), files);
+    await filesAgain(() => [proxy.keeperPid], files);
     assert.is(proxy.log.all({ event: 'worker', worker_state: 'dead' }).length, 0);
     session.socket.destroy();
   },

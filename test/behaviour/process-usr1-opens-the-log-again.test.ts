@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
 import { parseLogfmt } from '../helpers/log-lines.ts';
-import { descendants, openFiles } from '../helpers/processes.ts';
+import { descendants, filesAgain, settledFiles } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { test } from '../helpers/suite.ts';
@@ -36,7 +36,7 @@ test('keeper, master and worker write into the new file', async (t) => {
   const proxy = await startProxy({ listeners: [{ backend: echo.address }], config: { log: { file } }, log: false });
   t.after(() => proxy.stop());
   await until(() => /event=ready/.test(read(file)));
-  const files = openFiles(proxy.keeperPid);
+  const files = await settledFiles(() => [proxy.keeperPid]);
 
   renameSync(file, old);
   process.kill(proxy.keeperPid, 'SIGUSR1');
@@ -46,7 +46,7 @@ test('keeper, master and worker write into the new file', async (t) => {
   const [master = 0] = descendants(proxy.keeperPid);
   process.kill(master, 'SIGKILL');
   await until(() => /process_type=keeper/.test(read(file)) && /event=ready/.test(read(file)));
-  assert.is(openFiles(proxy.keeperPid), files);
+  await filesAgain(() => [proxy.keeperPid], files);
 
   for (const line of [read(old), read(file)].join('').trimEnd().split('\n')) parseLogfmt(line);
   assert.not.match(read(old), /log_reopened|process_type=keeper/);

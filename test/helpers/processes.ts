@@ -19,10 +19,19 @@ export function descendants(pid: number): number[] {
   return found;
 }
 
-/** Waits until a process of one thread sleeps: then it has taken whatever it had been told. */
+/** Waits until all threads of a process sleep: then they have taken whatever they had been told. */
 export async function atRest(pid: number): Promise<void> {
-  while (/^State:\s+[^SZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1')))
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!isAtRest(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+function isAtRest(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) =>
+      /^State:\s+[SZX]/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1')),
+    );
+  } catch {
+    return true; // it has ended
+  }
 }
 
 /** False for a process that is gone or a zombie. */
@@ -66,13 +75,16 @@ export function openFiles(pid: number): number | undefined {
   }
 }
 
-/** The sizes of their tables, once they have not moved for a while: ends of sessions and processes close some late. */
+/**
+ * The sizes of their tables, once they have not moved for a while in which all of them were at rest: ends of sessions and processes close
+ * some late.
+ */
 export async function settledFiles(pids: () => readonly number[]): Promise<string> {
   let last = '';
   for (let same = 0; same < 15; same++) {
     await new Promise((resolve) => setTimeout(resolve, 20));
     const now = pids().map(openFiles).join();
-    if (now !== last) same = 0;
+    if (now !== last || !pids().every(isAtRest)) same = 0;
     last = now;
   }
   return last;
