@@ -8,11 +8,14 @@ import { Peer } from '../helpers/peer.ts';
 import { survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
-import { type TestContext, test } from '../helpers/suite.ts';
+import { type TestContext, test as testWith } from '../helpers/suite.ts';
 import { exchangeRaw } from '../helpers/tls-client.ts';
 import { alert } from '../helpers/tls-records.ts';
 import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
 import type { Session } from '../helpers/variants.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const silentBackend = await startBackend();
 const backend = await startBackend();

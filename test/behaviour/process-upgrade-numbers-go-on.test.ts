@@ -14,8 +14,11 @@ import { counterNames } from '../../src/native.ts';
 import { startEcho } from '../helpers/backends.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
-import { type TestContext, test } from '../helpers/suite.ts';
+import { type TestContext, test as testWith } from '../helpers/suite.ts';
 import { otherVersion, upgradeByCommand } from '../helpers/upgrade.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const echo = await startEcho();
 const gauges = ['connections_open', 'handshakes_open', 'sessions_open', 'sessions_staying', 'handoffs_open'];

@@ -18,9 +18,12 @@ import { ecdsa } from '../helpers/certificates.ts';
 import { KnownStream } from '../helpers/known-stream.ts';
 import { missing, type Program, startProgram } from '../helpers/programs.ts';
 import { freePort, startProxy } from '../helpers/proxy.ts';
-import { afterAll, type TestContext, test } from '../helpers/suite.ts';
+import { afterAll, type TestContext, test as testWith } from '../helpers/suite.ts';
 import { upgradeBySignal } from '../helpers/upgrade.ts';
 import { webSocketEcho } from '../helpers/web-socket-echo.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const directory = mkdtempSync(join(tmpdir(), 'ironsocket-clients-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));

@@ -8,9 +8,12 @@ import { startEcho } from '../helpers/backends.ts';
 import { descendants, filesAgain, settledFiles, survivors } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
-import { test } from '../helpers/suite.ts';
+import { test as testWith } from '../helpers/suite.ts';
 import { tlsConnect } from '../helpers/tls-client.ts';
 import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const echo = await startEcho();
 

@@ -15,9 +15,12 @@ import { CheckedSession } from '../helpers/checked-session.ts';
 import { engines, isKernel } from '../helpers/engines.ts';
 import type { Match } from '../helpers/log-lines.ts';
 import { descendants, filesAgain, settledFiles, survivors } from '../helpers/processes.ts';
-import { type TestContext, test } from '../helpers/suite.ts';
+import { type TestContext, test as testWith } from '../helpers/suite.ts';
 import { upgradeByCommand, upgradeBySignal } from '../helpers/upgrade.ts';
 import { sharedProxy } from '../helpers/variants.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const threads = 2;
 const count = 8;
@@ -181,7 +184,7 @@ const workers = ['worker', 'newWorker'] as const;
 const victims: readonly Victim[] = kernel ? workers : [...workers, 'master', 'candidate', 'nobody'];
 for (const step of steps) {
   for (const victim of victims) {
-    test(`${step}: ${victim}`, (t) => cell(t, step, victim), { deadline: 60_000 });
+    test(`${step}: ${victim}`, (t) => cell(t, step, victim));
   }
 }
 

@@ -8,9 +8,12 @@ import { startBackend } from '../helpers/backends.ts';
 import { CheckedSession } from '../helpers/checked-session.ts';
 import { descendants, survivors } from '../helpers/processes.ts';
 import { startProxy } from '../helpers/proxy.ts';
-import { afterAll, test } from '../helpers/suite.ts';
+import { afterAll, test as testWith } from '../helpers/suite.ts';
 import { timeFactor } from '../helpers/time.ts';
 import { upgradeBySignal, upgradePaused } from '../helpers/upgrade.ts';
+
+/** Upgrades take seconds where the machine stands still now and then. */
+const test: typeof testWith = (name, body, options) => testWith(name, body, { deadline: 60_000, ...options });
 
 const backend = await startBackend({ taking: 'count' });
 const proxy = await startProxy({ listeners: [{ backend: backend.address }], env: { IRONSOCKET_TEST_PAUSES: '1' } });

@@ -21,17 +21,7 @@ export function descendants(pid: number): number[] {
 
 /** Waits until all threads of a process sleep: then they have taken whatever they had been told. */
 export async function atRest(pid: number): Promise<void> {
-  while (!isAtRest(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-function isAtRest(pid: number): boolean {
-  try {
-    return readdirSync(`/proc/${pid}/task`).every((thread) =>
-      /^State:\s+[SZX]/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1')),
-    );
-  } catch {
-    return true; // it has ended
-  }
+  while (isAlive(pid) && !isAsleep(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** False for a process that is gone or a zombie. */
@@ -50,15 +40,21 @@ export async function survivors(pids: readonly number[]): Promise<number[]> {
   return pids.filter(isAlive);
 }
 
-/** Whether every thread of it sleeps: none works, and none waits for a core. */
+/** Whether every thread of it sleeps: none works, and none waits for a core. True of a process that is gone. */
 export function isAsleep(pid: number): boolean {
-  return readdirSync(`/proc/${pid}/task`).every((thread) => {
-    try {
-      return /^State:\s+S/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1'));
-    } catch {
-      return true; // ended meanwhile
-    }
-  });
+  const sleeps = (thread: string): boolean =>
+    /^State:\s+S/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1'));
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) => {
+      try {
+        return sleeps(thread);
+      } catch {
+        return true; // ended meanwhile
+      }
+    });
+  } catch {
+    return true;
+  }
 }
 
 /** Resident memory in bytes. */
@@ -84,7 +80,7 @@ export async function settledFiles(pids: () => readonly number[]): Promise<strin
   for (let same = 0; same < 15; same++) {
     await new Promise((resolve) => setTimeout(resolve, 20));
     const now = pids().map(openFiles).join();
-    if (now !== last || !pids().every(isAtRest)) same = 0;
+    if (now !== last || !pids().every(isAsleep)) same = 0;
     last = now;
   }
   return last;
