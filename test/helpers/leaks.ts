@@ -43,7 +43,7 @@ export async function checkLeaks(
   ports: readonly number[],
   base: Holdings | undefined,
 ): Promise<void> {
-  const until = performance.now() + 5_000 * timeFactor;
+  const until = performance.now() + 10_000 * timeFactor;
   for (;;) {
     const status = await statusOf(keeperPid);
     if (status === 'gone' || status?.state === 'stopping') return;

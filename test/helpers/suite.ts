@@ -44,14 +44,14 @@ export function test(name: string, body: (t: TestContext) => unknown, options: T
     const begun = performance.now();
     try {
       await withDeadline(name, options.deadline ?? 30_000, () => body({ after: (clean) => own.push(clean) }));
-      await withDeadline(`cleaning up after ${name}`, 20_000, () => runAll(own));
+      await withDeadline(`cleaning up after ${name}`, 40_000, () => runAll(own));
       checkReports();
       counts.passed++;
       const seconds = (performance.now() - begun) / 1000;
       if (seconds > 2) console.log(`${name}: ${seconds.toFixed(1)} s`);
     } catch (error) {
       counts.failed++;
-      await withDeadline('cleaning up', 20_000, () => runAll(own)).catch((second) => console.error(second));
+      await withDeadline('cleaning up', 40_000, () => runAll(own)).catch((second) => console.error(second));
       throw asError(error);
     }
   });
@@ -129,7 +129,7 @@ process.on('uncaughtException', failLoudly);
 suite.after(async () => {
   // They run from the last to the first.
   cleanups.unshift(checkReports, () => inKernelAgain(kernelBefore));
-  await withDeadline('the last cleaning up of the file', 30_000, () => runAll(cleanups)).catch((error) => {
+  await withDeadline('the last cleaning up of the file', 40_000, () => runAll(cleanups)).catch((error) => {
     counts.failed++;
     console.error(error);
   });
