@@ -11,7 +11,7 @@ import { contentType } from '../helpers/tls-records.ts';
 import { openSession, type Session, variants } from '../helpers/variants.ts';
 
 const floods = 4;
-const pairs = Math.round(30_000 / timeFactor);
+const pairs = Math.round(15_000 / timeFactor);
 const echo = await startEcho();
 const flooded = await startBackend({ taking: 'count' });
 const options = {
