@@ -97,7 +97,7 @@ function checks(): Step[] {
 
 function testFiles(...directories: string[]): Step[] {
   const files = directories.flatMap((directory) => filesBelow(directory, /\.test\.ts$/)).sort();
-  return files.map((file) => testFile(file, 180));
+  return files.map((file) => testFile(file, 300));
 }
 
 /**
