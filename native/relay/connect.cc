@@ -90,7 +90,6 @@ void RelayThread::ConnectTurn(Session* session) {
 void RelayThread::Connected(Session* session) {
   session->phase = Phase::kRelaying;
   session->addresses.reset();
-  session->backend_readable = true;  // a backend that speaks first may have done so
   LogConnected(session);
   ArmForState(session, true);
   RelayTurn(session);
