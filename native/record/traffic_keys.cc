@@ -42,27 +42,43 @@ bool Derive(const char* name, const OSSL_PARAM* params, std::span<uint8_t> out) 
   return ok;
 }
 
-// HKDF-Expand-Label(secret, label, "", out.size()), RFC 8446 section 7.1.
-bool ExpandLabel(size_t hash_length, std::span<const uint8_t> secret, const char* label,
-                 std::span<uint8_t> out) {
-  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-  static constexpr uint8_t kPrefix[] = {'t', 'l', 's', '1', '3', ' '};
-  const OSSL_PARAM params[] = {
-      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-      Text(OSSL_KDF_PARAM_DIGEST, HashName(hash_length)),
-      Octets(OSSL_KDF_PARAM_KEY, secret),
-      Octets(OSSL_KDF_PARAM_PREFIX, kPrefix),
-      Octets(OSSL_KDF_PARAM_LABEL, {reinterpret_cast<const uint8_t*>(label), std::strlen(label)}),
-      OSSL_PARAM_construct_end()};
-  return Derive("TLS13-KDF", params, out);
-}
+// HKDF-Expand-Label(secret, label, "", out.size()), RFC 8446 section 7.1, as often as wanted: what
+// OpenSSL looks up by name costs as much as the rest.
+class Expansion {
+ public:
+  Expansion(size_t hash_length, std::span<const uint8_t> secret) {
+    EVP_KDF* kdf = EVP_KDF_fetch(nullptr, "TLS13-KDF", nullptr);
+    context_ = kdf ? EVP_KDF_CTX_new(kdf) : nullptr;
+    EVP_KDF_free(kdf);
+    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+    static constexpr uint8_t kPrefix[] = {'t', 'l', 's', '1', '3', ' '};
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+        Text(OSSL_KDF_PARAM_DIGEST, HashName(hash_length)), Octets(OSSL_KDF_PARAM_KEY, secret),
+        Octets(OSSL_KDF_PARAM_PREFIX, kPrefix), OSSL_PARAM_construct_end()};
+    ready_ = context_ && EVP_KDF_CTX_set_params(context_, params) > 0;
+  }
+  ~Expansion() { EVP_KDF_CTX_free(context_); }
+  Expansion(const Expansion&) = delete;
+  Expansion& operator=(const Expansion&) = delete;
+
+  bool Label(const char* label, std::span<uint8_t> out) {
+    const OSSL_PARAM params[] = {
+        Octets(OSSL_KDF_PARAM_LABEL, {reinterpret_cast<const uint8_t*>(label), std::strlen(label)}),
+        OSSL_PARAM_construct_end()};
+    return ready_ && EVP_KDF_derive(context_, out.data(), out.size(), params) > 0;
+  }
+
+ private:
+  EVP_KDF_CTX* context_;
+  bool ready_;
+};
 
 // Key and IV of the secret that is in `keys`.
 bool ExpandKeyAndIv(TrafficKeys* keys) {
-  const std::span<const uint8_t> secret(keys->secret, keys->hash_length);
-  const size_t key_length = CipherOf(keys->cipher).key_length;
-  if (!ExpandLabel(keys->hash_length, secret, "key", {keys->key, key_length})) return false;
-  if (!ExpandLabel(keys->hash_length, secret, "iv", {keys->iv, kIvLength})) return false;
+  Expansion expansion(keys->hash_length, {keys->secret, keys->hash_length});
+  if (!expansion.Label("key", {keys->key, CipherOf(keys->cipher).key_length})) return false;
+  if (!expansion.Label("iv", {keys->iv, kIvLength})) return false;
   keys->id = NewKeyId();
   keys->sequence = 0;
   return true;
@@ -103,10 +119,8 @@ bool NextGeneration(TrafficKeys* keys) {
   next.cipher = keys->cipher;
   next.hash_length = keys->hash_length;
   next.generation = keys->generation + 1;
-  if (!ExpandLabel(keys->hash_length, {keys->secret, keys->hash_length}, "traffic upd",
-                   {next.secret, keys->hash_length})) {
-    return false;
-  }
+  Expansion expansion(keys->hash_length, {keys->secret, keys->hash_length});
+  if (!expansion.Label("traffic upd", {next.secret, keys->hash_length})) return false;
   if (!ExpandKeyAndIv(&next)) return false;
   *keys = std::move(next);
   return true;
