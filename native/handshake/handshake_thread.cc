@@ -24,7 +24,7 @@ constexpr size_t kLongestQueue = 16 * 1024;  // a flood must not keep us accepti
 constexpr uint32_t kLingerMs = 1000;
 constexpr size_t kMostDiscarded = 256 * 1024;  // bytes after an alert
 constexpr int kNice = 5;
-constexpr int64_t kLongestAdoptUs = 1000;  // that a finished handshake waits for others
+constexpr int64_t kLongestAdoptUs = 1000;  // that a session waits until its thread is awake anyway
 constexpr size_t kTrimPeak = 32;  // handshakes at once from which on giving memory back is worth it
 constexpr int64_t kTrimEveryMs = 1000;
 
@@ -64,8 +64,9 @@ void HandshakeThread::Loop() {
   std::array<epoll_event, 128> events;
   while (!stopping_) {
     now_ms_ = NowMs();
-    const auto ready = epoll_.Wait(events, WaitMs());
+    const auto ready = epoll_.Wait(events, adopted_ ? 0 : WaitMs());
     now_ms_ = NowMs();
+    if (ready.empty()) WakeRelays();  // no others will follow soon
     bool inbox = false;
     for (const epoll_event& event : ready) {
       const uint64_t tag = event.data.u64;
@@ -79,15 +80,15 @@ void HandshakeThread::Loop() {
       } else {
         OnEvent(reinterpret_cast<Connection*>(tag), event.events);
       }
-      if (adopted_us_ != 0 && NowUs() - adopted_us_ >= kLongestAdoptUs) WakeRelays();
+      if (adopted_) WakeRelays(kLongestAdoptUs);
     }
-    WakeRelays();
     if (inbox) TakeInbox();
     while (TimerNode* node = timers_.Expired(now_ms_)) OnTimer(reinterpret_cast<Connection*>(node));
     if (paused_until_ms_ != 0 && now_ms_ >= paused_until_ms_) Resume();
     DestroyClosed();
     TrimMemory();
   }
+  WakeRelays();
   Unregister();
   while (all_) Close(all_);
   DestroyClosed();
@@ -102,6 +103,7 @@ int HandshakeThread::WaitMs() const {
 }
 
 void HandshakeThread::TakeInbox() {
+  inbox_.Heard();
   for (Message& message : inbox_.Take()) {
     switch (message.command) {
       case Command::kListen:
@@ -235,14 +237,16 @@ void HandshakeThread::Complete(Connection* connection, std::span<const uint8_t> 
       std::min_element(relays_.begin(), relays_.end(),
                        [](const auto& a, const auto& b) { return a->load() < b->load(); });
   (*least)->Adopt(std::move(session));
-  if (adopted_us_ == 0) adopted_us_ = NowUs();
+  adopted_ = true;
   Close(connection);
 }
 
-// For the sessions that they have been given in this round.
-void HandshakeThread::WakeRelays() {
-  if (std::exchange(adopted_us_, 0) == 0) return;
-  for (const auto& relay : relays_) relay->Wake();
+// For the sessions that have waited for `least_us`. A relay thread that was awake has taken those
+// it was given.
+void HandshakeThread::WakeRelays(int64_t least_us) {
+  if (!adopted_) return;
+  for (const auto& relay : relays_) relay->Wake(least_us);
+  adopted_ = least_us > 0;
 }
 
 // The alert, if there is one, is sent; then the client has a moment to read it before the socket

@@ -77,7 +77,7 @@ class HandshakeThread {
   void Read(Connection* connection, bool hangup);
   void Advance(Connection* connection, std::span<const uint8_t> input);
   void Complete(Connection* connection, std::span<const uint8_t> leftover);
-  void WakeRelays();
+  void WakeRelays(int64_t least_us = 0);
   void Fail(Connection* connection, std::string_view why);
   void OnTimer(Connection* connection);
   void Close(Connection* connection);
@@ -109,7 +109,7 @@ class HandshakeThread {
   size_t open_peak_ = 0;  // since memory was last given back
   int64_t trimmed_ms_ = 0;
   int64_t now_ms_ = 0;
-  int64_t adopted_us_ = 0;  // since when a session is a relay's that has not been woken; 0: none
+  bool adopted_ = false;         // relay threads have been given sessions, and were not woken since
   int64_t paused_until_ms_ = 0;  // 0: accepting
   uint32_t pause_ms_ = 0;
   int64_t complained_ms_ = INT64_MIN / 2;  // when the log last heard of a refusal or a pause

@@ -69,14 +69,16 @@ class Inbox {
   // then calls Wake.
   void Add(Message message) {
     std::lock_guard lock(mutex_);
+    if (messages_.empty()) since_us_ = NowUs();
     messages_.push_back(std::move(message));
   }
 
-  // Tells the owner of what was added, unless it has been told or there is nothing.
-  void Wake() {
+  // Tells the owner of what was added, unless it has been told, has taken it, or nothing has waited
+  // for `least_us`.
+  void Wake(int64_t least_us = 0) {
     {
       std::lock_guard lock(mutex_);
-      if (told_ || messages_.empty()) return;
+      if (told_ || messages_.empty() || NowUs() - since_us_ < least_us) return;
       told_ = true;
     }
     const uint64_t one = 1;
@@ -84,11 +86,17 @@ class Inbox {
     [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof one);
   }
 
-  std::vector<Message> Take() {
+  // The owner's, when the eventfd is readable, before Take.
+  void Heard() {
     uint64_t ignored;
     [[maybe_unused]] const ssize_t got = read(event_.get(), &ignored, sizeof ignored);
     std::lock_guard lock(mutex_);
     told_ = false;
+  }
+
+  // All that is there, whether the owner has been told of it or is awake anyway.
+  std::vector<Message> Take() {
+    std::lock_guard lock(mutex_);
     return std::exchange(messages_, {});
   }
 
@@ -96,6 +104,7 @@ class Inbox {
   UniqueFd event_;
   std::mutex mutex_;
   std::vector<Message> messages_;
+  int64_t since_us_ = 0;  // when the first of them came
   bool told_ = false;
 };
 

@@ -51,7 +51,7 @@ void RelayThread::Adopt(std::unique_ptr<Established> session) {
   inbox_.Add({Command::kAdopt, std::move(session), {}, 0, {}});
 }
 
-void RelayThread::Wake() { inbox_.Wake(); }
+void RelayThread::Wake(int64_t least_us) { inbox_.Wake(least_us); }
 
 void RelayThread::EndSessions() { inbox_.Push({Command::kEndSessions, nullptr, {}, 0, {}}); }
 
@@ -84,6 +84,7 @@ void RelayThread::Loop() {
     const auto ready = epoll_.Wait(events, timeout);
     now_ms_ = NowMs();
     for (const epoll_event& event : ready) Dispatch(event);
+    TakeInbox();
     if (starved_until_ms_ != 0 && now_ms_ >= starved_until_ms_) WakeStarved();
     ExpireTimers();
     RunQueue();
@@ -159,7 +160,7 @@ void RelayThread::TakeInbox() {
 
 void RelayThread::Dispatch(const epoll_event& event) {
   const uint64_t tag = event.data.u64;
-  if (tag == kInboxTag) return TakeInbox();
+  if (tag == kInboxTag) return inbox_.Heard();
   if (tag == kGivingTag) return giving_ ? OnAnswers() : void();
   if (tag < kFirstSessionTag) {
     return OnPrepares(static_cast<size_t>(tag - kTakingTag), event.events);

@@ -50,11 +50,12 @@ class RelayThread {
   // False and `*error` when the thread or its descriptors can't be had.
   bool Start(std::string* error);
 
-  // From any thread. Adopt takes the session whatever happens, but begins with it only after Wake;
-  // EndSessions says close_notify to every client and resets every backend; Stop resets what is
-  // left and ends the thread, which Join waits for.
+  // From any thread. Adopt takes the session whatever happens, but begins with it only after Wake,
+  // or when the thread is awake for another reason. Wake does nothing where no session has waited
+  // for `least_us`. EndSessions says close_notify to every client and resets every backend; Stop
+  // resets what is left and ends the thread, which Join waits for.
   void Adopt(std::unique_ptr<Established> session);
-  void Wake();
+  void Wake(int64_t least_us = 0);
   void EndSessions();
   // All sessions, also those that come later, go to the relay thread of another worker that has the
   // other end of `fd` (a SOCK_SEQPACKET pair), until either end is closed, at most `most` in a

@@ -179,8 +179,44 @@ TEST_CASE("inbox: wakes for the first message, and not once it is taken") {
     inbox.Push(round);
     CHECK(epoll.Wait(events, 0).size() == 1);
     inbox.Push(9);
+    inbox.Heard();
     CHECK(inbox.Take() == std::vector<int>{round, 9});
   }
+}
+
+TEST_CASE("inbox: who is awake takes what nobody has told it of, and is not woken for it") {
+  Inbox<int> inbox;
+  Epoll epoll;
+  REQUIRE(epoll.Add(inbox.fd(), EPOLLIN, 7) == 0);
+  std::array<epoll_event, 4> events;
+  inbox.Add(1);
+  CHECK(inbox.Take() == std::vector<int>{1});
+  inbox.Wake();
+  CHECK(epoll.Wait(events, 0).empty());
+  // Taken between the decision to tell and the telling: the next one is told of as well.
+  inbox.Push(2);
+  CHECK(inbox.Take() == std::vector<int>{2});
+  inbox.Push(3);
+  CHECK(epoll.Wait(events, 0).size() == 1);
+  inbox.Heard();
+  CHECK(epoll.Wait(events, 0).empty());
+  CHECK(inbox.Take() == std::vector<int>{3});
+}
+
+TEST_CASE("inbox: wakes for what has waited long enough") {
+  Inbox<int> inbox;
+  Epoll epoll;
+  REQUIRE(epoll.Add(inbox.fd(), EPOLLIN, 7) == 0);
+  std::array<epoll_event, 4> events;
+  constexpr int64_t kHourUs = 3'600'000'000;
+  inbox.Add(1);
+  inbox.Wake(kHourUs);
+  CHECK(epoll.Wait(events, 0).empty());
+  const int64_t added_us = NowUs();
+  while (NowUs() == added_us) {
+  }
+  inbox.Wake(1);
+  CHECK(epoll.Wait(events, 0).size() == 1);
 }
 
 TEST_CASE("inbox: every message of many threads arrives once, in the order of its thread") {
@@ -202,6 +238,7 @@ TEST_CASE("inbox: every message of many threads arrives once, in the order of it
     // A wake-up that was lost would show here.
     const auto ready = epoll.Wait(events, 10'000);
     woken = ready.size() == 1 && ready[0].data.u64 == 7;
+    inbox.Heard();
     for (auto [thread, number] : inbox.Take()) {
       ordered = ordered && number == next[thread]++;
       total++;
