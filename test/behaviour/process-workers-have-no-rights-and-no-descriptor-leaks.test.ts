@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { startEcho } from '../helpers/backends.ts';
-import { openFiles } from '../helpers/processes.ts';
+import { filesAgain, settledFiles } from '../helpers/processes.ts';
 import { type RunningProxy, startProxy } from '../helpers/proxy.ts';
 import { RawTlsClient } from '../helpers/raw-tls-client.ts';
 import { afterAll, test } from '../helpers/suite.ts';
@@ -102,7 +102,7 @@ test('a worker never waits for its table of descriptors to grow', () => {
 test(
   'no descriptor is left by workers that died, masters that died, and sessions',
   async () => {
-    const counts = () => [proxy.keeperPid, proxy.masterPid(), proxy.workerPid()].map(openFiles);
+    const pids = () => [proxy.keeperPid, proxy.masterPid(), proxy.workerPid()];
     const replaceAll = async (): Promise<void> => {
       let from = proxy.log.lines.length;
       process.kill(proxy.masterPid(), 'SIGKILL');
@@ -113,17 +113,10 @@ test(
       await served(proxy);
     };
     await replaceAll();
-    // The first counts may fall into the end of a session or the start of a process: until nothing has moved for a while.
-    let before = counts();
-    for (let same = 0; same < 15; same++) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      const now = counts();
-      if (now.join() !== before.join()) same = 0;
-      before = now;
-    }
+    const before = await settledFiles(pids);
     for (let i = 0; i < 3; i++) await replaceAll();
     // The last session may still be closing.
-    while (counts().join() !== before.join()) await new Promise((resolve) => setTimeout(resolve, 20));
+    await filesAgain(pids, before);
   },
   asRoot,
 );
