@@ -16,8 +16,11 @@ import { timeFactor } from './time.ts';
 export async function upgradeBySignal(proxy: RunningProxy): Promise<number> {
   const from = proxy.log.lines.length;
   process.kill(proxy.keeperPid, 'SIGUSR2');
+  // The outcome of one that was asked for before may still be on its way to us.
+  const signal = await proxy.log.waitFor({ event: 'signal_received', signal_string: 'SIGUSR2' }, { from });
+  const since = proxy.log.lines.indexOf(signal);
   // It gives up by itself after 30 s.
-  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: /./ }, { from, ms: 40_000 });
+  const end = await proxy.log.waitFor({ event: 'upgrade', outcome: /./ }, { from: since, ms: 40_000 });
   if (end.outcome !== 'committed') throw new Error(`the upgrade failed: ${end.error_msg}\n${proxy.log.tail()}`);
   await proxy.log.waitFor({ event: 'keeper', state: 'replaced' }, { from });
   return Number(end.generation);
