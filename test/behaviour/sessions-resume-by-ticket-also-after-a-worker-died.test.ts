@@ -43,6 +43,15 @@ for (const { proxy, version, label } of await variants({ listeners })) {
     await proxy.log.waitFor({ event: 'auth', outcome: 'granted', resumed: 'true' });
   });
 
+  if (version === '1.3') {
+    test(`${label}: a client that never asks gets its ticket all the same`, async () => {
+      const { socket } = await tlsConnect({ port: proxy.port, ...only(version) });
+      const [session] = await once(socket, 'session');
+      socket.destroy();
+      assert.ok((await visit(proxy.port, version, session as Buffer)).reused);
+    });
+  }
+
   test(`${label}: a ticket of another proxy ends in a full handshake`, async () => {
     const { session } = await visit(strange.port, version);
     assert.not((await visit(proxy.port, version, session)).reused);
