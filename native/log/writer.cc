@@ -21,6 +21,10 @@ namespace {
 // Queued lines and the batch being written have this bound each: 1 MiB together.
 constexpr size_t kQueueBytes = 512 * 1024;
 constexpr size_t kWriteBytes = 64 * 1024;
+// A stream socket takes as much as fits one of its buffers as a whole or not at all (the kernel's
+// UNIX_SKB_FRAGS_SZ); of more it may take a part, and the next process's line would be in the
+// middle of ours.
+constexpr size_t kSocketBytes = 32 * 1024;
 constexpr int kFirstBackoffMs = 100;
 constexpr int kLastBackoffMs = 5'000;
 // The thread gives up a little before the one that waits for it does, so that it can usually be
@@ -210,7 +214,9 @@ std::string_view LogWriter::NextBytes() {
     note_.append(std::to_string(note_covers_ - noted_)).append("\n");
   }
   if (!note_.empty()) return note_;
-  size_t limit = kind_ == Kind::kFile || kind_ == Kind::kSocket ? kWriteBytes : size_t{PIPE_BUF};
+  const size_t limit = kind_ == Kind::kFile     ? kWriteBytes
+                       : kind_ == Kind::kSocket ? kSocketBytes
+                                                : size_t{PIPE_BUF};
   std::string_view rest = std::string_view(batch_).substr(offset_);
   if (rest.size() <= limit) return rest;
   return rest.substr(0, rest.rfind('\n', limit - 1) + 1);

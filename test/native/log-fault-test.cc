@@ -217,6 +217,32 @@ TEST_CASE("log fault: a socket that is closed gives no signal; a stuck one holds
   signal(SIGPIPE, old);
 }
 
+TEST_CASE("log fault: lines of several processes on one socket that is read slowly stay whole") {
+  // As the journal has it: one stream for all processes of a service.
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  UniqueFd reader(ends[0]), writer(ends[1]);
+  constexpr int kProcesses = 16, kLines = 4'000;
+  std::string text;
+  {
+    std::vector<std::unique_ptr<Log>> logs;
+    std::vector<std::thread> senders;
+    for (int i = 0; i < kProcesses; i++) {
+      logs.push_back(std::make_unique<Log>(UniqueFd(dup(writer.get())), Level::kInfo, "worker"));
+      senders.emplace_back([&log = *logs.back()] { Send(log, kLines); });
+    }
+    for (std::thread& sender : senders) sender.join();
+    const auto left = [&] {
+      uint64_t done = 0;
+      for (const auto& log : logs) done += log->written() + log->dropped();
+      return done < kProcesses * kLines;
+    };
+    while (left()) text += Drain(reader.get());
+  }
+  text += Drain(reader.get());
+  for (const std::string& line : SplitLines(text)) REQUIRE(logfmt::Parse(line));
+}
+
 TEST_CASE("log fault: half a line is never glued to the next") {
   char path[] = "/tmp/ironsocket-log-XXXXXX";
   UniqueFd file(mkostemp(path, O_APPEND | O_CLOEXEC));
