@@ -36,10 +36,6 @@ class Handshake {
   // included where it failed.
   Status Advance(std::span<const uint8_t>* input, std::vector<uint8_t>* output);
 
-  // After kDone: whether the client waits for nothing of the last output, which is tickets. In TLS
-  // 1.2 it may be our Finished.
-  bool tickets_only() const { return SSL_version(ssl_) == TLS1_3_VERSION; }
-
   // After kDone, once: the keys and what was negotiated. False and error() when the session can't
   // go on without OpenSSL.
   bool Take(HandshakeResult* result);

@@ -132,12 +132,12 @@ void HandshakeThread::OnEvent(Connection* connection, uint32_t events) {
 }
 
 // False when the connection is gone.
-bool HandshakeThread::FlushOutput(Connection* connection, int flags) {
+bool HandshakeThread::FlushOutput(Connection* connection) {
   std::vector<uint8_t>& output = connection->output;
   size_t sent = 0;
   while (sent < output.size()) {
     const ssize_t taken = send(connection->fd.get(), output.data() + sent, output.size() - sent,
-                               MSG_DONTWAIT | MSG_NOSIGNAL | flags);
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
     if (taken > 0) {
       sent += static_cast<size_t>(taken);
     } else if (errno == EAGAIN && AwaitRoom(connection)) {
@@ -208,13 +208,8 @@ void HandshakeThread::Advance(Connection* connection, std::span<const uint8_t> i
   if (status == Handshake::Status::kFailed) {
     return Fail(connection, connection->handshake->error());
   }
-  // Tickets share the packet of the first answer, or come by themselves after 200 ms (tcp(7),
-  // TCP_CORK): nobody waits for them, and a packet costs more than what is in it.
-  const bool done = status == Handshake::Status::kDone;
-  if (!FlushOutput(connection, done && connection->handshake->tickets_only() ? MSG_MORE : 0)) {
-    return;
-  }
-  if (done) Complete(connection, input);
+  if (!FlushOutput(connection)) return;
+  if (status == Handshake::Status::kDone) Complete(connection, input);
 }
 
 // Out of OpenSSL's hands: from here on a relay thread owns the connection.

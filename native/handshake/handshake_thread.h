@@ -72,7 +72,7 @@ class HandshakeThread {
   int WaitMs() const;
   void TakeInbox();
   void OnEvent(Connection* connection, uint32_t events);
-  bool FlushOutput(Connection* connection, int flags = 0);  // of send(2)
+  bool FlushOutput(Connection* connection);
   bool AwaitRoom(Connection* connection);
   void Read(Connection* connection, bool hangup);
   void Advance(Connection* connection, std::span<const uint8_t> input);

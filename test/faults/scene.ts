@@ -187,9 +187,9 @@ export class Scene {
 
   async #ticket(version: TlsVersion): Promise<Buffer | undefined> {
     const { socket } = await tlsConnect({ port: this.proxy.port, ...only(version) });
-    // Before the backend resets it for its first bytes.
-    const session = version === '1.3' ? ((await once(socket, 'session'))[0] as Buffer) : socket.getSession();
+    const given = version === '1.3' ? once(socket, 'session') : undefined;
     socket.write(Buffer.alloc(4));
+    const session = version === '1.3' ? ((await given)?.[0] as Buffer) : socket.getSession();
     socket.destroy();
     await wait(50);
     this.#backend.takeStrayEnds();
