@@ -82,7 +82,10 @@ void HandshakeThread::Loop() {
       }
       if (adopted_) WakeRelays(kLongestAdoptUs);
     }
-    if (inbox) TakeInbox();
+    if (inbox) {
+      WakeRelays();  // to empty the queues of listeners takes long
+      TakeInbox();
+    }
     while (TimerNode* node = timers_.Expired(now_ms_)) OnTimer(reinterpret_cast<Connection*>(node));
     if (paused_until_ms_ != 0 && now_ms_ >= paused_until_ms_) Resume();
     DestroyClosed();
@@ -297,6 +300,7 @@ void HandshakeThread::DestroyClosed() {
 void HandshakeThread::TrimMemory() {
   if (open_peak_ < kTrimPeak || open_ > open_peak_ / 2) return;
   if (now_ms_ - trimmed_ms_ < kTrimEveryMs) return;
+  WakeRelays();  // trimming takes milliseconds
   malloc_trim(0);
   trimmed_ms_ = now_ms_;
   open_peak_ = open_;
