@@ -190,7 +190,8 @@ test(
     const wanted = rows.filter(({ key, job }) => !asked.includes(job) && !key.startsWith('kernel'));
     const without = wanted.filter(({ key }) => {
       const figure = results.rows.find((each) => each.key === key)?.figures.ironsocket;
-      return figure === undefined || !(figure.median > 0);
+      // What 50 idle connections take may be less than what the process gives back meanwhile.
+      return figure === undefined || !(figure.median > 0 || key === 'idle');
     });
     assert.equal(
       without.map(({ key }) => key),
