@@ -63,6 +63,7 @@ function portComplaints(
   v6Only: boolean,
   path: Path,
   options: CheckOptions,
+  again = true,
 ): Complaint[] {
   const text = addressText(address);
   try {
@@ -70,7 +71,12 @@ function portComplaints(
     return [];
   } catch (error) {
     const { code: errno, message } = error as NodeJS.ErrnoException;
-    if (errno === 'EADDRINUSE') return [inUse(text, holderOfPort(address.port) ?? true, path, options)];
+    if (errno === 'EADDRINUSE') {
+      const holder = holderOfPort(address.port);
+      // While we looked for who has it, it may have been let go: by a worker whose listener the last reload removed.
+      if (holder === undefined && again) return portComplaints(address, v6Only, path, options, false);
+      return [inUse(text, holder ?? true, path, options)];
+    }
     if (errno === 'EADDRNOTAVAIL') {
       return [
         {

@@ -192,6 +192,8 @@ test(
         listeners.push({ listen: `127.0.0.1:${port}`, backend: echo.address, certificates: [ecdsa] });
       });
       await change(proxy, ({ listeners }) => listeners.pop());
+      // The last of the worker's threads may still be about to close it.
+      while (inodeOf(port) !== 'none') await new Promise((resolve) => setTimeout(resolve, 5));
     };
     await turn();
     const pids = [proxy.keeperPid, proxy.masterPid(), proxy.workerPid()];
