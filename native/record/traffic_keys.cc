@@ -42,8 +42,8 @@ bool Derive(const char* name, const OSSL_PARAM* params, std::span<uint8_t> out) 
   return ok;
 }
 
-// HKDF-Expand-Label(secret, label, "", out.size()), RFC 8446 section 7.1, as often as wanted: what
-// OpenSSL looks up by name costs as much as the rest.
+// HKDF-Expand-Label(secret, label, "", out.size()), RFC 8446 section 7.1, as often as wanted, so
+// that OpenSSL looks up by name once for a secret and not once for a label.
 class Expansion {
  public:
   Expansion(size_t hash_length, std::span<const uint8_t> secret) {
